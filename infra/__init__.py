@@ -1,0 +1,1 @@
+"""The stack: what is deployed, and how it runs on one machine."""

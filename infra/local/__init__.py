@@ -1,0 +1,1 @@
+"""The same stack on one machine: embedded AWS, simulated upstream, demo."""

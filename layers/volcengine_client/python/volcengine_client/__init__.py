@@ -1,0 +1,1 @@
+"""Volcano Engine text-to-speech within the account's limit: the client, and what the gateway is made of."""

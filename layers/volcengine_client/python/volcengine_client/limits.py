@@ -1,0 +1,89 @@
+"""Every bound, with its unit, and how the bounds relate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# --- what a request may hold -------------------------------------------------
+TASKS_MAX = 1_000  # tasks a batch
+TEXT_BYTES_MAX = 1_024  # bytes of UTF-8 a text: the upstream's own bound (code 3010)
+TASK_ID_CHARACTERS_MAX = 128
+VOICE_TYPE_CHARACTERS_MAX = 128
+FILE_NAME_CHARACTERS_MAX = 200
+APP_CHARACTERS_MAX = 64
+CREDENTIAL_CHARACTERS_MAX = 256
+CONCURRENCY_MAX = 1_000  # slots a pool
+CONCURRENCY_DEFAULT = 10  # what a paid account allows, as sold
+BODY_BYTES_MAX = 4 * 1024 * 1024  # bytes a request body; Lambda itself takes 6 MB, base64 included
+ANSWER_BYTES_MAX = 5_500_000  # bytes an answer; Lambda itself gives 6 MB
+
+SPEED_MIN, SPEED_MAX = 0.2, 3.0  # ratio
+VOLUME_MIN, VOLUME_MAX = 0.1, 3.0  # ratio
+PITCH_MIN, PITCH_MAX = -12.0, 12.0  # semitones
+
+# --- how long a request may take ---------------------------------------------
+GATEWAY_TIMEOUT_MS = 30_000  # API Gateway's HTTP API, not raisable
+REQUEST_DEADLINE_MS = 28_000  # from API Gateway's clock to our answer, Lambda
+SERVER_REQUEST_DEADLINE_MS = 600_000  # the same, self-hosted
+FUNCTION_TIMEOUT_MS = 29_000  # Lambda's own
+ANSWER_RESERVE_MS = 500  # kept for leaving the pool and sending the answer
+CALL_TIME_FIRST_MS = 8_000  # how long a call is thought to take before any was seen
+ATTEMPTS_MAX = 5  # calls a segment, the first one included
+SECRET_AGE_MAX_MS = 300_000  # a cached secret is read again after this
+IDLE_CONNECTION_MS = 10_000  # an idle connection older than this is closed, not used
+
+# --- the pool ----------------------------------------------------------------
+ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression
+QUEUE_MAX = 200  # participants a pool; each has about 100 bytes of the item
+QUANTUM_MS = 4_000  # how long a holder keeps a slot that an equal waits for
+TABLE_TIMEOUT_MS = 1_000  # a read or write without answer after this is in doubt
+READ_NEXT_IN_LINE_MS = 25  # how often the next in line reads
+READ_HOLDING_MS = 500  # how often a busy holder looks for waiters
+READ_SLOWEST_MS = 1_000  # how seldom the last in line reads
+TAKE_DELAY_MS = 60  # the k-th in line takes a slot that stayed free for k times this
+CLOCK_DRIFT_PPM = 500  # how much a machine's monotonic clock may run wrong
+CLOCK_GAP_MS = 1_500  # a pause of this process longer than this is a gap: trust nothing before a reply
+CAP_MS = 10_000  # how long a cut of the limit lasts before it climbs by one
+CALLERS_POOL_KEPT_MS = 86_400_000  # the item of a caller's own pool expires a day after its last use
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTimes:
+    """The times by which everyone in a pool lives, in milliseconds.
+
+    Attributes:
+        upstream_call_max_ms: The longest that the upstream may go on counting a call, whatever becomes of us.
+        skew_ms: The clock error that is tolerated.
+        send_max_ms: From the last check of a lease to the request's bytes leaving.
+        renew_ms: How often leases are prolonged.
+        lease_ms: How long a slot stays its holder's without being renewed.
+    """
+
+    upstream_call_max_ms: int = 60_000
+    skew_ms: int = 2_000
+    send_max_ms: int = 2_000
+    renew_ms: int = 10_000
+    lease_ms: int = 80_000
+
+    def __post_init__(self) -> None:
+        """Hold the relation on which the call rule and the reclaim rule rest (DESIGN, section 5).
+
+        A lease just renewed must cover a whole call until the next renewal is due.
+        """
+        assert min(self.upstream_call_max_ms, self.skew_ms, self.send_max_ms, self.renew_ms) > 0
+        assert self.lease_ms >= self.upstream_call_max_ms + self.skew_ms + self.send_max_ms + self.renew_ms
+
+    @property
+    def recovery_ms(self) -> int:
+        """How long after its holder vanished a slot is usable again at the latest (I2)."""
+        return self.lease_ms + self.skew_ms + self.send_max_ms
+
+
+DEFAULT_TIMES = PoolTimes()
+TEST_TIMES = PoolTimes(
+    upstream_call_max_ms=6_000, skew_ms=1_000, send_max_ms=1_000, renew_ms=1_000, lease_ms=10_000
+)  # recovery in seconds, for tests that kill
+
+assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
+assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
+assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX

@@ -1,0 +1,235 @@
+"""What callers send and get: tasks, batches, results."""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from volcengine_client.errors import VolcengineError
+from volcengine_client.limits import (
+    APP_CHARACTERS_MAX,
+    CONCURRENCY_MAX,
+    CREDENTIAL_CHARACTERS_MAX,
+    FILE_NAME_CHARACTERS_MAX,
+    PITCH_MAX,
+    PITCH_MIN,
+    SPEED_MAX,
+    SPEED_MIN,
+    TASK_ID_CHARACTERS_MAX,
+    TASKS_MAX,
+    TEXT_BYTES_MAX,
+    VOICE_TYPE_CHARACTERS_MAX,
+    VOLUME_MAX,
+    VOLUME_MIN,
+)
+
+VOICE_TYPE_DEFAULT = "BV001_streaming"
+RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+_WIRE = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "Input should be a number, not a boolean")
+    return value
+
+
+def _printable(value: str) -> str:
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise PydanticCustomError("control_character", "Control characters are not allowed")
+    return value
+
+
+def _spoken(text: str) -> str:
+    """Hold the upstream's bound on a text, which counts bytes, not characters."""
+    if not text.strip():
+        raise PydanticCustomError("text_empty", "Text is required and should not be empty")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise PydanticCustomError("text_unicode", "Text should be valid Unicode, without lone surrogates") from exc
+    if size > TEXT_BYTES_MAX:
+        raise PydanticCustomError(
+            "text_too_long",
+            "Text should have at most {bound} bytes of UTF-8, it has {size}; split it at a sentence end",
+            {"bound": TEXT_BYTES_MAX, "size": size},
+        )
+    return text
+
+
+def _file_name(name: str) -> str:
+    """Take a bare file name only: nothing that could leave the folder it is put in."""
+    if "/" in name or "\\" in name or ":" in name or ".." in name:
+        raise PydanticCustomError("file_name", "File name should be bare: no folder, no '..', no ':'")
+    if RESERVED_NAMES.match(name) or name[0] in ". " or name[-1] in ". ":
+        raise PydanticCustomError("file_name", "File name is reserved, or begins or ends with a dot or a space")
+    return name
+
+
+Ratio = Annotated[float, BeforeValidator(_no_boolean)]
+Printable = AfterValidator(_printable)
+
+
+@dataclass(config=_WIRE)
+class TaskItem:
+    """One text to speak.
+
+    Attributes:
+        task_id: The caller's name for the task; may repeat, since results come in input order.
+        text: 1 to 1,024 bytes of UTF-8; JSON callers may say `prompt` instead.
+        voice_type: The id of an official or cloned voice.
+        output_filename: A bare file name, for the caller's own use.
+        encoding: How the audio is to be encoded.
+        sample_rate: Hertz; None leaves the upstream's default, 24,000.
+        speed: Ratio, 0.2 to 3; None leaves 1.
+        volume: Ratio, 0.1 to 3; None leaves 1.
+        pitch: Semitones, -12 to 12; None leaves 0.
+        emotion: A style that the voice knows.
+
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+    """
+
+    task_id: Annotated[str, Field(min_length=1, max_length=TASK_ID_CHARACTERS_MAX), Printable] | None = None
+    text: Annotated[str, Field(validate_default=True), AfterValidator(_spoken)] = field(default="", repr=False)
+    voice_type: Annotated[str, Field(min_length=1, max_length=VOICE_TYPE_CHARACTERS_MAX), Printable] = (
+        VOICE_TYPE_DEFAULT
+    )
+    output_filename: (
+        Annotated[str, Field(min_length=1, max_length=FILE_NAME_CHARACTERS_MAX), Printable, AfterValidator(_file_name)]
+        | None
+    ) = None
+    encoding: Literal["mp3", "wav", "pcm", "ogg_opus"] = field(default="mp3", kw_only=True)
+    sample_rate: Literal[8_000, 16_000, 24_000] | None = field(default=None, kw_only=True)
+    speed: Annotated[Ratio, Field(ge=SPEED_MIN, le=SPEED_MAX)] | None = field(default=None, kw_only=True)
+    volume: Annotated[Ratio, Field(ge=VOLUME_MIN, le=VOLUME_MAX)] | None = field(default=None, kw_only=True)
+    pitch: Annotated[Ratio, Field(ge=PITCH_MIN, le=PITCH_MAX)] | None = field(default=None, kw_only=True)
+    emotion: Annotated[str, Field(min_length=1, max_length=64), Printable] | None = field(default=None, kw_only=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_prompt_for_text(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "prompt" not in given:
+            return given
+        if "text" in given:
+            twice = PydanticCustomError("text_twice", "Give text or prompt, not both")
+            raise ValidationError.from_exception_data("TaskItem", [{"type": twice, "loc": ("text",), "input": None}])
+        return {("text" if name == "prompt" else name): value for name, value in given.items()}
+
+
+class Credentials(BaseModel):
+    """A caller's own account, or only its wish for fewer slots.
+
+    App id and access key come together or not at all; a half pair is a `CredentialsError` of the gateway, not of
+    this shape, since it answers 400.
+    """
+
+    model_config = _WIRE
+
+    volcengine_tts_appid: Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None = None
+    volcengine_tts_access_key: Annotated[
+        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None, Field(repr=False)
+    ] = None
+    volcengine_tts_concurrency: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=CONCURRENCY_MAX)] | None = (
+        None
+    )
+
+
+class BatchRequest(BaseModel):
+    """The body of `POST /generate-batch`."""
+
+    model_config = _WIRE
+
+    tasks: Annotated[list[TaskItem], Field(max_length=TASKS_MAX)]
+    credentials: Credentials | None = None
+    account: Annotated[str, Field(min_length=1, max_length=APP_CHARACTERS_MAX)] | None = None
+    app: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=APP_CHARACTERS_MAX)] = "default"
+
+
+class TaskError(BaseModel):
+    """Why a task has no audio.
+
+    Attributes:
+        code: One of the codes in `errors.py`.
+        message: One sentence for the caller.
+        retryable: Whether the same task may succeed later, unchanged.
+    """
+
+    code: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: VolcengineError) -> TaskError:
+        """Tell *error* to the caller."""
+        return cls(code=error.code, message=error.message, retryable=error.retryable)
+
+
+class TaskResult(BaseModel):
+    """What became of a task: audio or an error, never neither (I4).
+
+    Attributes:
+        task_id: As the task said.
+        audio_base64: The audio file; "" for a failed task.
+        audio_url: Where the audio can be fetched when it is not in the answer.
+        duration_ms: Length of the audio.
+        characters: Characters of the text, as the upstream bills them.
+        error: Why there is no audio; None when there is.
+    """
+
+    task_id: str
+    audio_base64: Annotated[str, Field(repr=False)] = ""
+    audio_url: str | None = None
+    duration_ms: int | None = None
+    characters: int = 0
+    error: TaskError | None = None
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> TaskResult:
+        has_audio = bool(self.audio_base64 or self.audio_url)
+        assert has_audio != (self.error is not None), "a result is audio or an error"
+        return self
+
+    @property
+    def audio(self) -> bytes:
+        """The audio file; b"" for a failed task."""
+        return base64.b64decode(self.audio_base64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as it stands in the gateway's answer."""
+        return self.model_dump(mode="json")
+
+
+class PoolReport(BaseModel):
+    """How the pool served a batch.
+
+    Attributes:
+        limit: Calls that may be in progress in the pool at once.
+        waited_ms: From joining the pool to the first slot; None when none came.
+    """
+
+    limit: int
+    waited_ms: int | None
+
+
+class BatchResponse(BaseModel):
+    """The body of a 200 answer to `POST /generate-batch`; results in input order (I3)."""
+
+    results: list[TaskResult]
+    pool: PoolReport

@@ -1,0 +1,1 @@
+"""The global semaphore: one shared limit over every process that uses the account."""

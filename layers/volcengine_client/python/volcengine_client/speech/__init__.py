@@ -1,0 +1,1 @@
+"""The upstream speech API: its words, its wire and its failures."""
