@@ -1,0 +1,81 @@
+# Every command of the project. `make` alone lists them.
+# A fresh machine needs Python >= 3.11 and Node >= 20; everything else is installed here, into .venv/ and infra/node_modules/.
+
+PYTHON ?= python3
+STAGE ?= local
+export STAGE
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+PYTHON_READY := .venv/.ready
+NODE_READY := infra/node_modules/.ready
+STACK := $(BIN)/python -m infra.local.stack
+LOCK := $(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --no-emit-index-url --no-header \
+	--no-annotate --python-version 3.11 -o tests/requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test lint fix unit bench soak lock
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: $(PYTHON_READY) $(NODE_READY) ## Install everything that is missing, nothing twice
+
+run: setup ## Speak a sample batch through the local stack into out/
+	@$(STACK) run
+
+up: setup ## Start the local stack and leave it running (STAGE=test make up: with small times)
+	@$(STACK) up
+
+down: $(PYTHON_READY) ## Stop the local stack
+	@$(STACK) down
+
+test: lint setup ## Run every check: format, lint, types, walls, tests
+	$(BIN)/pytest
+
+lint: $(PYTHON_READY) ## Check format, lint rules, types and walls
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(PYTHON_READY) ## Repair format and what lint can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+unit: $(PYTHON_READY) ## Run the quick tests only
+	$(BIN)/pytest tests/unit tests/contract
+
+bench: setup ## Run the benchmarks
+	@test -d tests/bench || { echo "tests/bench has no benchmark yet"; exit 1; }
+	$(BIN)/pytest tests/bench -o python_files='bench_*.py' -o timeout=0 -s
+
+soak: $(PYTHON_READY) ## Run the long simulations
+	@test -d tests/simulation || { echo "tests/simulation has no simulation yet"; exit 1; }
+	$(BIN)/pytest tests/simulation -o python_files='soak_*.py' -o timeout=0 -s
+
+lock: $(PYTHON_READY) ## Pin what pyproject.toml asks for in tests/requirements.txt
+	$(LOCK)
+
+$(PYTHON_READY): pyproject.toml tests/requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "This needs Python 3.11 or newer. Found: $$($(PYTHON) --version 2>/dev/null || echo none)."; \
+		echo "If a newer one is installed under another name: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+		echo "Python could not make a virtual environment. On Debian: apt-get install python3-venv"; \
+		rm -rf .venv; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo ".venv does not have Python 3.11 or newer. Remove it and try again: rm -r .venv"; exit 1; }
+	@echo "Installing the Python packages"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install -q -r tests/requirements.txt
+	@$(BIN)/uv pip install -q --no-deps -e .
+	@touch $@
+
+$(NODE_READY): infra/package.json infra/package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || { \
+		echo "The CDK command line needs Node.js 20 or newer (with npm). Found: $$(node --version 2>/dev/null || echo none)."; \
+		echo "See https://nodejs.org, or your system's packages."; exit 1; }
+	@echo "Installing the CDK command line"
+	@npm ci --prefix infra --no-audit --no-fund --silent
+	@touch $@
