@@ -16,6 +16,9 @@ CONCURRENCY_MAX = 1_000  # slots a pool
 CONCURRENCY_DEFAULT = 10  # what a paid account allows, as sold
 BODY_BYTES_MAX = 4 * 1024 * 1024  # bytes a request body; Lambda itself takes 6 MB, base64 included
 ANSWER_BYTES_MAX = 5_500_000  # bytes an answer; Lambda itself gives 6 MB
+SERVER_BODY_BYTES_MAX = 16 * 1024 * 1024  # bytes a request body, self-hosted
+SERVER_ANSWER_BYTES_MAX = 256 * 1024 * 1024  # bytes an answer, self-hosted
+SERVER_REQUESTS_MAX = 200  # requests in progress, self-hosted
 
 SPEED_MIN, SPEED_MAX = 0.2, 3.0  # ratio
 VOLUME_MIN, VOLUME_MAX = 0.1, 3.0  # ratio
@@ -39,6 +42,7 @@ QUANTUM_MS = 4_000  # how long a holder keeps a slot that an equal waits for
 TABLE_TIMEOUT_MS = 1_000  # a read or write without answer after this is in doubt
 READ_NEXT_IN_LINE_MS = 25  # how often the next in line reads
 READ_HOLDING_MS = 500  # how often a busy holder looks for waiters
+READ_SPARE_MS = 150  # how often one with idle slots looks for waiters
 READ_SLOWEST_MS = 1_000  # how seldom the last in line reads
 TAKE_DELAY_MS = 60  # the k-th in line takes a slot that stayed free for k times this
 CLOCK_DRIFT_PPM = 500  # how much a machine's monotonic clock may run wrong

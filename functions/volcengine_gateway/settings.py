@@ -1,0 +1,256 @@
+"""Settings of the gateway: with `client.py`, the only reader of the environment.
+
+A bad setting is an error at the start, which names the setting and says what it should be; never its value, which
+may be a secret (I6).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from volcengine_client.limits import (
+    ANSWER_BYTES_MAX,
+    APP_CHARACTERS_MAX,
+    BODY_BYTES_MAX,
+    CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
+    CREDENTIAL_CHARACTERS_MAX,
+    DEFAULT_TIMES,
+    REQUEST_DEADLINE_MS,
+    SERVER_ANSWER_BYTES_MAX,
+    SERVER_BODY_BYTES_MAX,
+    SERVER_REQUEST_DEADLINE_MS,
+    PoolTimes,
+)
+
+CallersCredentials = Literal["anyone", "with_admin_key", "off"]
+
+ENDPOINT_DEFAULT = "https://openspeech.bytedance.com"
+WEIGHT_MAX = 100
+TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
+TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+APP = re.compile(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}")
+
+# These make Powertools print events, answers or errors, which hold credentials and texts (I6).
+TALKATIVE = (
+    "POWERTOOLS_DEV",
+    "POWERTOOLS_DEBUG",
+    "POWERTOOLS_LOGGER_LOG_EVENT",
+    "POWERTOOLS_TRACER_CAPTURE_RESPONSE",
+    "POWERTOOLS_TRACER_CAPTURE_ERROR",
+)
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names it and says what it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What both doors are told.
+
+    Attributes:
+        endpoint: Base URL of the upstream, without a slash at its end.
+        times: The times by which everyone in a pool lives.
+        callers_credentials: Who may bring credentials of their own in a request.
+        weights: Shares of apps against each other; an app that is not named has 1.
+        pool_table: The DynamoDB table of the pools; None keeps them in this process.
+        request_deadline_ms: From a request's arrival to its answer.
+        body_bytes_max: The largest body that is taken.
+        answer_bytes_max: The largest answer that is given.
+    """
+
+    endpoint: str = ENDPOINT_DEFAULT
+    times: PoolTimes = DEFAULT_TIMES
+    callers_credentials: CallersCredentials
+    weights: Mapping[str, int] = field(default_factory=dict)
+    pool_table: str | None = None
+    request_deadline_ms: int = REQUEST_DEADLINE_MS
+    body_bytes_max: int = BODY_BYTES_MAX
+    answer_bytes_max: int = ANSWER_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSettings(Settings):
+    """What the Lambda function is told; the account itself lies in the secret."""
+
+    secret_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings(Settings):
+    """What the self-hosted server is told.
+
+    Attributes:
+        app_id: The server's own account; None when only callers bring credentials.
+        access_key: None exactly when `app_id` is.
+        concurrency: Calls that the account allows at once.
+        admin_key: What callers must show to use the server's account; None: nothing.
+    """
+
+    app_id: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    concurrency: int = CONCURRENCY_DEFAULT
+    admin_key: str | None = field(default=None, repr=False)
+
+
+def function_settings(environment: Mapping[str, str] | None = None) -> FunctionSettings:
+    """Read what the Lambda function is told.
+
+    Args:
+        environment: Instead of the process's own.
+
+    Raises:
+        SettingsError: A setting is missing or wrong.
+    """
+    given = _Given(os.environ if environment is None else environment)
+    for name in TALKATIVE:
+        if given.boolean(name):
+            raise SettingsError(f"{name} would write requests or answers to the log; unset it")
+    return FunctionSettings(
+        endpoint=given.endpoint(),
+        times=given.times(),
+        callers_credentials=given.callers_credentials("with_admin_key"),
+        weights=given.weights(),
+        pool_table=given.required("VOLCENGINE_TTS_POOL_TABLE"),
+        secret_id=given.required("VOLCENGINE_TTS_SECRET_ID"),
+    )
+
+
+def server_settings(
+    file: Mapping[str, str | None] | None = None, environment: Mapping[str, str] | None = None
+) -> ServerSettings:
+    """Read what the self-hosted server is told.
+
+    Args:
+        file: What `.env` says; the environment goes before it.
+        environment: Instead of the process's own.
+
+    Raises:
+        SettingsError: A setting is missing or wrong, or anyone could use the account without having been let.
+    """
+    said = {name: value for name, value in (file or {}).items() if value is not None}
+    given = _Given({**said, **(os.environ if environment is None else environment)})
+    settings = ServerSettings(
+        endpoint=given.endpoint(),
+        times=given.times(),
+        callers_credentials=given.callers_credentials("anyone"),
+        weights=given.weights(),
+        pool_table=given.text("VOLCENGINE_TTS_POOL_TABLE"),
+        request_deadline_ms=given.integer(
+            "VOLCENGINE_TTS_REQUEST_DEADLINE_MS", SERVER_REQUEST_DEADLINE_MS, most=TIME_MAX_MS
+        ),
+        body_bytes_max=given.integer("VOLCENGINE_TTS_BODY_BYTES_MAX", SERVER_BODY_BYTES_MAX),
+        answer_bytes_max=given.integer("VOLCENGINE_TTS_ANSWER_BYTES_MAX", SERVER_ANSWER_BYTES_MAX),
+        app_id=given.credential("VOLCENGINE_TTS_APPID"),
+        access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
+        concurrency=given.integer("VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_DEFAULT, most=CONCURRENCY_MAX),
+        admin_key=given.credential("ADMIN_API_KEY"),
+    )
+    _assure_someone_may_speak(settings, is_anonymous_allowed=given.boolean("VOLCENGINE_TTS_ALLOW_ANONYMOUS"))
+    return settings
+
+
+def _assure_someone_may_speak(settings: ServerSettings, *, is_anonymous_allowed: bool) -> None:
+    """Refuse settings that open the account to everyone unasked, or the server to nobody."""
+    if (settings.app_id is None) != (settings.access_key is None):
+        raise SettingsError("VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY belong together: set both or neither")
+    if settings.app_id is not None and settings.admin_key is None and not is_anonymous_allowed:
+        raise SettingsError(
+            "ADMIN_API_KEY is not set, so anyone who reaches this server could use its account: "
+            "set it, or allow that with VOLCENGINE_TTS_ALLOW_ANONYMOUS=true"
+        )
+    if settings.callers_credentials == "with_admin_key" and settings.admin_key is None:
+        raise SettingsError("VOLCENGINE_TTS_CALLERS_CREDENTIALS=with_admin_key needs an ADMIN_API_KEY")
+    if settings.callers_credentials == "off" and settings.app_id is None:
+        raise SettingsError("VOLCENGINE_TTS_CALLERS_CREDENTIALS=off needs the server's own VOLCENGINE_TTS_APPID")
+
+
+class _Given:
+    """The environment, read by name and kind; an empty value counts as missing."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def text(self, name: str) -> str | None:
+        return self._environment.get(name, "").strip() or None
+
+    def required(self, name: str) -> str:
+        value = self.text(name)
+        if value is None:
+            raise SettingsError(f"{name} is not set")
+        return value
+
+    def credential(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not (len(value) <= CREDENTIAL_CHARACTERS_MAX and value.isprintable()):
+            raise SettingsError(f"{name} should be at most {CREDENTIAL_CHARACTERS_MAX} printable characters")
+        return value
+
+    def integer(self, name: str, default: int, *, most: int = 2**31 - 1) -> int:
+        value = self.text(name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not 1 <= int(value) <= most:
+            raise SettingsError(f"{name} should be an integer between 1 and {most}")
+        return int(value)
+
+    def boolean(self, name: str) -> bool:
+        value = (self.text(name) or "false").lower()
+        if value not in TRUE | FALSE:
+            raise SettingsError(f"{name} should be true or false")
+        return value in TRUE
+
+    def endpoint(self) -> str:
+        name = "VOLCENGINE_TTS_ENDPOINT"
+        value = self.text(name) or ENDPOINT_DEFAULT
+        try:
+            url = urlsplit(value)
+            is_base_url = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port is None or url.port > 0)
+        except ValueError:
+            is_base_url = False
+        if not is_base_url or url.query or url.fragment or "@" in url.netloc:
+            raise SettingsError(f"{name} should be a base URL such as {ENDPOINT_DEFAULT}")
+        return value.rstrip("/")
+
+    def callers_credentials(self, default: CallersCredentials) -> CallersCredentials:
+        name = "VOLCENGINE_TTS_CALLERS_CREDENTIALS"
+        value = self.text(name) or default
+        for choice in get_args(CallersCredentials):
+            if value == choice:
+                return choice  # type: ignore[no-any-return]  # get_args forgets what it was asked
+        raise SettingsError(f"{name} should be one of {', '.join(get_args(CallersCredentials))}")
+
+    def weights(self) -> Mapping[str, int]:
+        name = "VOLCENGINE_TTS_APP_WEIGHTS"
+        try:
+            weights = json.loads(self.text(name) or "{}")
+        except (ValueError, RecursionError):
+            weights = None
+        if not isinstance(weights, dict) or not all(_is_weight(app, weight) for app, weight in weights.items()):
+            raise SettingsError(f"{name} should be a JSON object from app to an integer between 1 and {WEIGHT_MAX}")
+        return weights
+
+    def times(self) -> PoolTimes:
+        names = {
+            "upstream_call_max_ms": "VOLCENGINE_TTS_UPSTREAM_CALL_MAX_MS",
+            "skew_ms": "VOLCENGINE_TTS_SKEW_MS",
+            "send_max_ms": "VOLCENGINE_TTS_SEND_MAX_MS",
+            "renew_ms": "VOLCENGINE_TTS_RENEW_MS",
+            "lease_ms": "VOLCENGINE_TTS_LEASE_MS",
+        }
+        times = {key: self.integer(name, getattr(DEFAULT_TIMES, key), most=TIME_MAX_MS) for key, name in names.items()}
+        if times["lease_ms"] < sum(times.values()) - times["lease_ms"]:
+            others = ", ".join(name for key, name in names.items() if key != "lease_ms")
+            raise SettingsError(f"{names['lease_ms']} should be at least the sum of {others}")
+        return PoolTimes(**times)
+
+
+def _is_weight(app: str, weight: object) -> bool:
+    return bool(APP.fullmatch(app)) and type(weight) is int and 1 <= weight <= WEIGHT_MAX
