@@ -1,0 +1,167 @@
+"""The stages: every number of a deployment, with its unit, and how the numbers relate."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from volcengine_client.limits import (
+    ANSWER_BYTES_MAX,
+    APP_CHARACTERS_MAX,
+    BODY_BYTES_MAX,
+    DEFAULT_TIMES,
+    FUNCTION_TIMEOUT_MS,
+    GATEWAY_TIMEOUT_MS,
+    QUEUE_MAX,
+    REQUEST_DEADLINE_MS,
+    TEST_TIMES,
+    PoolTimes,
+)
+
+MIB = 1024 * 1024
+RUNTIME_MEMORY_MIB = 128  # the interpreter with every library loaded takes 66 on x86-64, Python 3.11
+ANSWER_COPIES = 6  # audio, base64, results, JSON text, JSON bytes, the runtime's own copy
+BODY_COPIES = 4  # event, text, parsed JSON, models
+LAMBDA_PYTHON = "3.13"
+POOL_OF_THE_SERVER = "server"  # the key of the pool item that direct clients may join
+RETENTION_DAYS = (1, 7, 30, 90, 365)
+
+Architecture = Literal["arm64", "x86_64"]
+CallersCredentials = Literal["anyone", "with_admin_key", "off"]
+MACHINE_ARCHITECTURE: Architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+
+
+@dataclass(frozen=True, slots=True)
+class Wheels:
+    """Which compiled packages a function needs.
+
+    Attributes:
+        python_version: As `3.13`.
+        architecture: Of the processor.
+        system: The oldest that must load them; Lambda's Python 3.13 has glibc 2.34.
+    """
+
+    python_version: str
+    architecture: Architecture
+    system: Literal["manylinux_2_28", "apple-darwin"] = "manylinux_2_28"
+
+    @classmethod
+    def of_the_cloud(cls, architecture: Architecture) -> Wheels:
+        """Return what Lambda's runtime loads on *architecture*."""
+        return cls(LAMBDA_PYTHON, architecture)
+
+    @classmethod
+    def of_this_machine(cls) -> Wheels:
+        """Return what the Python that runs this process loads."""
+        python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return cls(
+            python_version, MACHINE_ARCHITECTURE, "apple-darwin" if sys.platform == "darwin" else "manylinux_2_28"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One deployment. Stages differ by these fields and by nothing else.
+
+    Attributes:
+        name: The last part of the stack's name.
+        throttle_rate_per_s: Requests a second that API Gateway lets through, over all callers.
+        throttle_burst_requests: Requests at one moment that it lets through.
+        cors_origins: Pages whose scripts may call the API; empty: none.
+        domain_name: The API's own host name; "": the one that API Gateway gives.
+        certificate_arn: The certificate of `domain_name`, in the stack's region.
+        callers_credentials: Who may bring an upstream account of its own.
+        app_weights: The shares of the applications that don't have weight 1.
+        architecture: Of the function.
+        wheels: Compiled packages for it.
+        function_timeout_ms: After which Lambda kills the function.
+        memory_mib: Of the function; its share of a processor grows with it (1,769 MiB are a whole one).
+        reserved_concurrency: Functions at once, taken out of the account's; None: as many as the account has left.
+        log_level: Of the function.
+        log_retention_days: Of the function's log and the access log.
+        pool_times: The times by which everyone in the pools lives.
+        upstream_endpoint: Base address of the upstream; "": the real one.
+        is_data_kept: The table is protected from deletion, and it, the secret and the logs outlive the stack.
+    """
+
+    name: str
+    throttle_rate_per_s: int = 50
+    throttle_burst_requests: int = 100
+    cors_origins: tuple[str, ...] = ()
+    domain_name: str = ""
+    certificate_arn: str = ""
+    callers_credentials: CallersCredentials = "with_admin_key"
+    app_weights: Mapping[str, int] = field(default_factory=dict)
+    architecture: Architecture = "arm64"
+    wheels: Wheels
+    function_timeout_ms: int = FUNCTION_TIMEOUT_MS
+    memory_mib: int = 1_024
+    reserved_concurrency: int | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_retention_days: int = 30
+    pool_times: PoolTimes = DEFAULT_TIMES
+    upstream_endpoint: str = ""
+    is_data_kept: bool = True
+
+    def __post_init__(self) -> None:
+        """Hold the relations without which a deployment would break a law under load."""
+        assert re.fullmatch(r"[a-z][a-z0-9]*", self.name)
+        self._assert_in_time()
+        self._assert_loads_and_fits()
+        self._assert_who_may_ask()
+
+    def _assert_in_time(self) -> None:
+        # An answer leaves before Lambda kills the function, and that happens before API Gateway gives up (I5).
+        assert REQUEST_DEADLINE_MS < self.function_timeout_ms < GATEWAY_TIMEOUT_MS
+        assert self.function_timeout_ms % 1_000 == 0, "Lambda counts whole seconds"
+        # A killed function's slots come back only after its last call could have ended (I1).
+        times = self.pool_times
+        assert times.lease_ms >= times.upstream_call_max_ms + times.skew_ms + times.send_max_ms + times.renew_ms
+        assert self.log_retention_days in RETENTION_DAYS
+
+    def _assert_loads_and_fits(self) -> None:
+        held_bytes = ANSWER_COPIES * ANSWER_BYTES_MAX + BODY_COPIES * BODY_BYTES_MAX
+        assert self.memory_mib * MIB >= RUNTIME_MEMORY_MIB * MIB + held_bytes
+        assert self.memory_mib <= 10_240, "Lambda gives no more"
+        assert self.wheels.architecture == self.architecture, "the function could not load its packages"
+        assert self.reserved_concurrency is None or self.reserved_concurrency >= 1
+
+    def _assert_who_may_ask(self) -> None:
+        # A burst that API Gateway lets through finds room in one pool's queue.
+        assert self.throttle_rate_per_s >= 1
+        assert 1 <= self.throttle_burst_requests <= QUEUE_MAX
+        assert bool(self.domain_name) == bool(self.certificate_arn), "a domain needs a certificate"
+        assert all(_is_safe_address(origin) for origin in self.cors_origins)
+        # The account's key travels to the upstream: never in clear text over a network (I6).
+        assert not self.upstream_endpoint or _is_safe_address(self.upstream_endpoint)
+        assert all(re.fullmatch(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}", app) for app in self.app_weights)
+        assert all(1 <= weight <= 100 for weight in self.app_weights.values())
+
+
+def _is_safe_address(address: str) -> bool:
+    host = r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))"
+    return re.fullmatch(rf"{host}(:[0-9]{{1,5}})?", address) is not None
+
+
+CLOUD = Stage(name="cloud", wheels=Wheels.of_the_cloud("arm64"))
+
+# The functions of the local stack are processes of this machine's own Python, and only this machine can call them.
+LOCAL = Stage(
+    name="local",
+    architecture=MACHINE_ARCHITECTURE,
+    wheels=Wheels.of_this_machine(),
+    throttle_rate_per_s=1_000,
+    throttle_burst_requests=QUEUE_MAX,
+    callers_credentials="anyone",
+    log_retention_days=1,
+    is_data_kept=False,
+)
+
+# The same with times so small that a recovery can be watched.
+TEST = replace(LOCAL, name="test", pool_times=TEST_TIMES)
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (CLOUD, LOCAL, TEST)}
