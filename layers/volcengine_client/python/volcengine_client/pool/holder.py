@@ -1,0 +1,377 @@
+"""One participant's life in a pool: join, take, renew, give up, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from volcengine_client.errors import LeaseLostError, PoolTableError
+from volcengine_client.limits import (
+    CLOCK_GAP_MS,
+    LEAVE_MAX_MS,
+    QUANTUM_MS,
+    TABLE_FAILURES_MAX,
+    TABLE_RETRY_BASE_MS,
+    TABLE_RETRY_MAX_MS,
+    TICK_MS,
+)
+from volcengine_client.pool.plan import Terms, View, give_ups, leaving, next_read_ms, next_write, outlook
+from volcengine_client.pool.sight import Pool
+from volcengine_client.pool.slots import PoolState, Slot, may_start_call
+from volcengine_client.pool.table import Reply
+
+__all__ = ["Holder", "Lease", "Pool", "Terms"]
+
+
+class Lease:
+    """The right to make one call, on one slot; also what the call tells of itself.
+
+    Between `ready` and `answered` the call's end is in doubt: when it is released then, its slot goes into drain.
+    """
+
+    def __init__(self, holder: Holder, number: int) -> None:
+        self.number = number
+        self.send_max_ms = holder.pool.times.send_max_ms
+        self._holder = holder
+        self._began_at_ms: int | None = None
+        self._is_answered = False
+
+    def ready(self) -> None:
+        """Check the lease, as the last thing before the request's first byte leaves (I1).
+
+        Raises:
+            LeaseLostError: The call may not start; nothing was sent.
+        """
+        self._holder.check(self.number)
+        self._began_at_ms = self._holder.pool.clock.monotonic_ms()
+
+    def sent(self) -> None:
+        """Note that the request is on the wire."""
+
+    def answered(self) -> None:
+        """Note that the upstream has answered: it no longer counts the call."""
+        self._is_answered = True
+
+    def refused(self) -> None:
+        """Note that the upstream refused the call for concurrency."""
+        self._holder.pool.note_refusal()
+
+    @property
+    def in_doubt_since_ms(self) -> int | None:
+        """When the call began whose end is unknown; None when there is none."""
+        return None if self._is_answered else self._began_at_ms
+
+
+class Holder:
+    """A participant: an asynchronous context that holds slots for one batch and leaves at its end.
+
+    A single background task reads and writes, so that one write is in flight at a time. Which slots are usable is
+    learned only from its own writes that were applied, never from a read.
+    """
+
+    def __init__(self, pool: Pool, terms: Terms) -> None:
+        self.pool = pool
+        self.terms = terms
+        self.holder_id = secrets.token_urlsafe(6)
+        self.waited_ms: int | None = None
+        self.trouble: PoolTableError | None = None
+        self._want = 0
+        self._owned: dict[int, Slot] = {}
+        self._taken_at_ms: dict[int, int] = {}
+        self._busy: set[int] = set()
+        self._drained_at_ms: dict[int, int] = {}
+        self._revision = 0
+        self._is_in_doubt = False
+        self._may_join_late = False
+        self._is_leaving = False
+        self._failure_count = 0
+        self._ticked_at_ms = 0
+        self._joined_at_ms = 0
+        self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start taking part; slots come when they are wanted."""
+        self._joined_at_ms = self._ticked_at_ms = self.pool.clock.monotonic_ms()
+        self._keeper = asyncio.create_task(self._keep())
+        self._keeper.add_done_callback(self._tell_of_bug)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the pool: bounded in time, finished in the background when cancelled (I2)."""
+        assert self._keeper is not None
+        self._is_leaving = True
+        self._changed.set()
+        await asyncio.shield(asyncio.create_task(self._leave(self._keeper)))
+
+    def want(self, count: int) -> None:
+        """Say for how many slots there is work now, those in use included."""
+        has_grown = count > self._want
+        self._want = count
+        if has_grown:
+            self._changed.set()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Lease]:
+        """Wait for a slot and hold it for one call.
+
+        Raises:
+            PoolTableError: The table is out of reach or refuses for good.
+        """
+        waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._serve()
+        self._changed.set()
+        try:
+            lease = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release(waiter.result())
+            raise
+        try:
+            yield lease
+        finally:
+            self._release(lease)
+
+    def check(self, number: int) -> None:
+        """Make sure that a call may start on the slot now.
+
+        Raises:
+            LeaseLostError: It may not.
+        """
+        now_hi_ms = self.pool.now_hi_ms()
+        slot = self._owned.get(number)
+        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS
+        if (
+            slot is None
+            or now_hi_ms is None
+            or not is_awake
+            or not may_start_call(slot, now_hi_ms=now_hi_ms, times=self.pool.times)
+        ):
+            self._changed.set()
+            raise LeaseLostError("the slot's lease no longer covers a call; the task waits for another")
+
+    # --- the background task --------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Read and write until it is time to leave."""
+        while not self._is_leaving:
+            self._tick()
+            try:
+                wait_ms = await self._step()
+            except PoolTableError as error:
+                wait_ms = self._note_failure(error)
+            self._serve()
+            await self._rest(wait_ms)
+
+    async def _rest(self, wait_ms: int) -> None:
+        """Wait until something has changed, for a tick at most."""
+        if wait_ms > 0 and not self._is_leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(wait_ms, TICK_MS) / 1_000):
+                    await self._changed.wait()
+        self._changed.clear()
+
+    def _tick(self) -> None:
+        """Notice a pause of this process; after one nothing is trusted before the table has spoken."""
+        now_ms = self.pool.clock.monotonic_ms()
+        if now_ms - self._ticked_at_ms > CLOCK_GAP_MS:
+            self._is_in_doubt = True
+        self._ticked_at_ms = now_ms
+
+    async def _step(self) -> int:
+        """Do the one thing that is due, and return how long to rest, milliseconds."""
+        pool = self.pool
+        if pool.snapshot is None or pool.has_regressed:
+            await self._open()
+        elif self._is_in_doubt:
+            await self._look()
+        view = self._view()
+        ahead = outlook(view)
+        after = next_write(view, ahead)
+        if after is not None:
+            return await self._write(view, after)
+        wait_ms = next_read_ms(view, ahead, pace_ms=pool.table.pace_ms)
+        age_ms = pool.clock.monotonic_ms() - pool.seen_at_ms
+        if not self._want or age_ms < wait_ms:
+            return max(1, wait_ms - age_ms)
+        await self._look()
+        return 0
+
+    async def _open(self) -> None:
+        """See the pool for the first time, or after the item was replaced behind our back."""
+        if self.pool.has_regressed:
+            await self.pool.shut_replaced()
+        else:
+            await self.pool.open(self.terms.limit)
+        self._note_success()
+
+    async def _look(self) -> None:
+        """Read; an item that is gone is made anew."""
+        reply = await self.pool.read()
+        if reply.state is None:
+            await self.pool.open(self.terms.limit)
+        self._note_success()
+        self._is_in_doubt = False
+
+    async def _write(self, view: View, after: PoolState) -> int:
+        """Write what is due. Given up is gone: from before the first await, whatever the reply."""
+        kept = after.held_by(self.holder_id)
+        self._owned = {number: slot for number, slot in view.owned.items() if number in kept}
+        self._revision = after.queue[self.holder_id].revision
+        reply = await self._send(view.state, after)
+        self._note_success()
+        if reply.state is None:
+            await self.pool.open(self.terms.limit)
+        elif reply.is_applied:
+            self._own(reply.state)
+            if view.refused_count:
+                self.pool.forget_refusals()
+        return 0 if reply.is_applied else random.randrange(1, self.pool.table.pace_ms + 1)
+
+    async def _send(self, before: PoolState, after: PoolState) -> Reply:
+        """Write; as long as no reply came, the outcome is in doubt, and a join may come late as a ghost."""
+        is_join = self.holder_id not in before.queue
+        self._is_in_doubt = True
+        self._may_join_late |= is_join
+        sent_at_ms = self.pool.clock.monotonic_ms()
+        reply = await self.pool.table.write(self.pool.name, before, after)
+        self._is_in_doubt = False
+        self._may_join_late &= not is_join
+        self.pool.adopt(reply, sent_at_ms=sent_at_ms)
+        return reply
+
+    def _own(self, state: PoolState) -> None:
+        """Take as usable what an applied write of our own shows as ours, and nothing else."""
+        now_ms = self.pool.clock.monotonic_ms()
+        self._owned = state.held_by(self.holder_id)
+        self._taken_at_ms = {number: self._taken_at_ms.get(number, now_ms) for number in self._owned}
+
+    def _note_success(self) -> None:
+        self._failure_count = 0
+        self.trouble = None
+
+    def _note_failure(self, error: PoolTableError) -> int:
+        """Remember the trouble, tell the waiters when it is lasting, and return how long to rest."""
+        self.trouble = error
+        self._failure_count += 1
+        if not error.retryable or (self._failure_count >= TABLE_FAILURES_MAX and not self._owned):
+            self._fail_waiters(error)
+        bound_ms = min(TABLE_RETRY_MAX_MS, TABLE_RETRY_BASE_MS << min(self._failure_count, 10))
+        return 1 + random.randrange(bound_ms)
+
+    def _fail_waiters(self, error: BaseException) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    def _tell_of_bug(self, keeper: asyncio.Task[None]) -> None:
+        """Pass a bug of the background task on to those who wait for it, who would wait for ever."""
+        if not keeper.cancelled() and (bug := keeper.exception()) is not None:
+            self._fail_waiters(bug)
+
+    # --- slots and those who wait for them in this process ---------------------
+
+    def _view(self) -> View:
+        pool = self.pool
+        state = pool.snapshot
+        assert state is not None
+        held = state.held_by(self.holder_id)
+        self._owned = {number: slot for number, slot in self._owned.items() if number in held}
+        now_ms = pool.clock.monotonic_ms()
+        self._drained_at_ms = {n: at_ms for n, at_ms in self._drained_at_ms.items() if at_ms > now_ms}
+        seen = state.queue.get(self.holder_id)
+        hi_ms = pool.now_hi_ms() or pool.estimate_ms() + self.pool.times.lease_ms
+        return View(
+            holder_id=self.holder_id,
+            terms=self.terms,
+            times=pool.times,
+            state=state,
+            want=self._want,
+            owned=self._owned,
+            busy=frozenset(self._busy),
+            shut={number: at_ms - now_ms + hi_ms for number, at_ms in self._drained_at_ms.items()},
+            tired=frozenset(n for n, at_ms in self._taken_at_ms.items() if now_ms - at_ms >= QUANTUM_MS),
+            free_for_ms=pool.free_for_ms(),
+            revision=max(self._revision, 0 if seen is None else seen.revision),
+            now_lo_ms=pool.now_lo_ms(),
+            estimate_ms=pool.estimate_ms(),
+            refused_count=pool.refused_count(),
+            kept_until_s=pool.kept_until_s(),
+        )
+
+    def _serve(self) -> None:
+        """Hand usable slots to those who wait in this process, but for slots that others are more entitled to."""
+        now_hi_ms = self.pool.now_hi_ms()
+        if self.pool.snapshot is None or now_hi_ms is None or self._is_leaving or not self._next_waiter():
+            return
+        view = self._view()
+        due = give_ups(view, outlook(view)) if view.idle else frozenset()
+        for number in sorted(view.idle - due):
+            is_usable = number < view.height and may_start_call(
+                view.owned[number], now_hi_ms=now_hi_ms, times=view.times
+            )
+            waiter = self._next_waiter()
+            if waiter is not None and is_usable:
+                self._waiters.popleft()
+                self._busy.add(number)
+                waiter.set_result(Lease(self, number))
+                if self.waited_ms is None:
+                    self.waited_ms = self.pool.clock.monotonic_ms() - self._joined_at_ms
+        if due:
+            self._changed.set()
+
+    def _next_waiter(self) -> asyncio.Future[Lease] | None:
+        """Return the first that still waits; None when nobody does."""
+        while self._waiters and self._waiters[0].done():
+            self._waiters.popleft()
+        return self._waiters[0] if self._waiters else None
+
+    def _release(self, lease: Lease) -> None:
+        """End a slot's use for one call; a call of uncertain end shuts it until the drain is over (I1)."""
+        self._busy.discard(lease.number)
+        if lease.in_doubt_since_ms is not None:
+            times = self.pool.times
+            self._drained_at_ms[lease.number] = lease.in_doubt_since_ms + times.send_max_ms + times.upstream_call_max_ms
+        self._serve()
+        self._changed.set()
+
+    # --- the end ---------------------------------------------------------------
+
+    async def _leave(self, keeper: asyncio.Task[None]) -> None:
+        """Let the keeper finish its request, then go; give up trying after `LEAVE_MAX_MS`, leases run out anyway."""
+        await keeper
+        self._want = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_MAX_MS / 1_000):
+                while not await self._try_leave():
+                    pass
+
+    async def _try_leave(self) -> bool:
+        """Write the leaving; True when nothing of this participant is left in the pool."""
+        pool = self.pool
+        if pool.snapshot is None:
+            return True
+        try:
+            if self._is_in_doubt or not pool.is_time_trusted():
+                await self._look()
+            is_gone = self.holder_id not in pool.snapshot.queue and not pool.snapshot.held_by(self.holder_id)
+            if is_gone and not self._may_join_late:
+                return True
+            view = self._view()
+            reply = await self._send(view.state, leaving(view, is_in_doubt=self._may_join_late))
+        except PoolTableError:
+            await pool.clock.sleep(1 + random.randrange(TABLE_RETRY_BASE_MS))
+            return False
+        return reply.is_applied and reply.state is not None and not reply.state.held_by(self.holder_id)
