@@ -1,0 +1,103 @@
+"""Which family a voice belongs to, and what follows from it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Voices that share a model, an order in the console and a set of abilities.
+
+    Attributes:
+        name: As people call it.
+        resource: What the account must have been granted; None when nobody can tell.
+        cluster: What the v1 API calls the family's machines; None when v1 can't speak these voices.
+        speed_min: Lowest ratio of speed.
+        speed_max: Highest ratio of speed.
+        volume_field: The v1 field that makes these voices louder.
+        volume_min: Lowest ratio of that field.
+        volume_max: Highest ratio of that field.
+        has_pitch: Whether the pitch can be changed.
+        has_emotion_switch: Whether v1 takes an emotion only together with `enable_emotion`.
+    """
+
+    name: str
+    resource: str | None
+    cluster: str | None
+    speed_min: float = 0.2
+    speed_max: float = 3.0
+    volume_field: str = "volume_ratio"
+    volume_min: float = 0.1
+    volume_max: float = 3.0
+    has_pitch: bool = True
+    has_emotion_switch: bool = False
+
+
+SMALL = Family("small model", "volc.tts.default", "volcano_tts")
+BIG = Family(
+    "seed-tts-1.0",
+    "volc.service_type.10029",
+    "volcano_tts",
+    speed_min=0.1,
+    speed_max=2.0,
+    volume_field="loudness_ratio",
+    volume_min=0.5,
+    volume_max=2.0,
+    has_pitch=False,
+    has_emotion_switch=True,
+)
+CLONE = Family(
+    "cloned voice",
+    "volc.megatts.default",
+    "volcano_icl",
+    volume_field="loudness_ratio",
+    volume_min=0.5,
+    volume_max=2.0,
+    has_pitch=False,
+    has_emotion_switch=True,
+)
+BIG_2 = Family("seed-tts-2.0", "seed-tts-2.0", None)
+SPEECH_TO_SPEECH = Family("speech-to-speech", None, None)
+UNKNOWN = Family("unknown", None, "volcano_tts")  # the upstream decides, with all that a small voice can do
+
+# What the catalogue calls the families.
+_FAMILIES = {
+    "BV small model (volc.tts.default)": SMALL,
+    "seed-tts-1.0": BIG,
+    "seed-tts-1.0 (ICL)": BIG,
+    "seed-tts-2.0": BIG_2,
+    "seed-tts-2.0 (ICL)": BIG_2,
+    "s2s-realtime (not TTS API)": SPEECH_TO_SPEECH,
+}
+
+
+@cache
+def catalogue() -> dict[str, Family]:
+    """Return the families of all known voices by id; reads `voices.csv` the first time."""
+    with Path(__file__).with_name("voices.csv").open(encoding="utf-8", newline="") as file:
+        return {row["voice_type"]: _FAMILIES[row["family"]] for row in csv.DictReader(file)}
+
+
+def family_of(voice_type: str) -> Family:
+    """Return the family of a voice: the catalogue's, or what the form of its id says; `UNKNOWN` for any other."""
+    return catalogue().get(voice_type) or _family_by_rule(voice_type)
+
+
+def _family_by_rule(voice_type: str) -> Family:
+    if voice_type.startswith("saturn_") or "_jupiter_" in voice_type:
+        return SPEECH_TO_SPEECH
+    if "_uranus_" in voice_type:
+        return BIG_2
+    if voice_type.startswith(("BV", "BR")):
+        return SMALL
+    if voice_type.startswith(("S_", "icl_")):
+        return CLONE
+    if voice_type.startswith(("ICL_", "multi_")) or any(
+        mark in voice_type for mark in ("_moon_", "_mars_", "_wvae_", "_emo_v2_")
+    ):
+        return BIG
+    return UNKNOWN
