@@ -31,9 +31,16 @@ SERVER_REQUEST_DEADLINE_MS = 600_000  # the same, self-hosted
 FUNCTION_TIMEOUT_MS = 29_000  # Lambda's own
 ANSWER_RESERVE_MS = 500  # kept for leaving the pool and sending the answer
 CALL_TIME_FIRST_MS = 8_000  # how long a call is thought to take before any was seen
+CALL_TIMES_KEPT = 300  # recent calls from which their usual length is read
+CALL_TIMES_ENOUGH = 20  # fewer say little
+ANSWER_LEARNED_AFTER = 3  # files after which a batch trusts its own sizes more than the estimate
+ANSWER_LEARNED_MARGIN = 1.5  # ratio by which the next file may be larger than any so far
+RESULT_BYTES = 600  # what a result has in an answer, its audio apart
 ATTEMPTS_MAX = 5  # calls a segment, the first one included
 SECRET_AGE_MAX_MS = 300_000  # a cached secret is read again after this
 IDLE_CONNECTION_MS = 10_000  # an idle connection older than this is closed, not used
+CONNECT_MAX_MS = 5_000  # to the upstream, name look-up and TLS included; nothing was bought when it takes longer
+UPSTREAM_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # bytes an answer of the upstream, base64 included
 
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression
