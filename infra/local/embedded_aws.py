@@ -1,0 +1,65 @@
+"""The emulated AWS: how it is started, and clients for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from infra.local.places import LOOPBACK, Places
+from infra.local.processes import Daemon
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+# The emulator takes any key; the SDKs want one.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+IDLE_FUNCTION_S = 3_600  # idle functions stay warm for this long
+
+
+def endpoint(port: int) -> str:
+    """Return the address for SDKs."""
+    return f"http://{LOOPBACK}:{port}"
+
+
+def launch(places: Places, *, stage: str, port: int) -> Daemon:
+    """Start the emulator with what it remembers of *stage*; it answers a little later.
+
+    It sees an environment of its own, since all of it is handed on to the functions.
+    """
+    places.scratch.mkdir(parents=True, exist_ok=True)
+    memory = places.emulated(stage)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(places.scratch),
+        "TMPDIR": str(places.scratch),
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(port),
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(memory / "state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(memory / "s3"),
+        "LAMBDA_WARM_TTL_SECONDS": str(IDLE_FUNCTION_S),
+        "SFTP_ENABLED": "0",  # it would listen on every interface
+        "IOT_MTLS_ENABLED": "0",  # the same
+    }
+    return Daemon.start("aws", [sys.executable, "-m", "ministack"], environment=environment, log=places.log("aws"))
+
+
+def health_url(port: int) -> str:
+    """Return the address that answers 200 as soon as the emulator is ready."""
+    return f"{endpoint(port)}/_ministack/health"
+
+
+def client(service: str, endpoint_url: str) -> Any:
+    """Return a boto3 client of *service*, which fails soon rather than retry."""
+    config = Config(connect_timeout=2, read_timeout=60, retries={"max_attempts": 1})
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=config,
+    )
