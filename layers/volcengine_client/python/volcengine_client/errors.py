@@ -22,6 +22,7 @@ One class has one code, and callers may match on either.
     │   │   └── QuotaUsedUpError        quota_used_up
     │   ├── UpstreamUnavailableError    upstream_unavailable
     │   └── UpstreamTimeoutError        upstream_timeout
+    │       └── DeadlineCutError        cut_at_deadline
     ├── PoolError
     │   ├── LeaseLostError              lease_lost
     │   └── PoolTableError              pool_table
@@ -178,6 +179,12 @@ class UpstreamTimeoutError(UpstreamError):
 
     code = "upstream_timeout"
     _retryable = True
+
+
+class DeadlineCutError(UpstreamTimeoutError):
+    """The request's deadline came while the upstream was at work; the text may have been paid for."""
+
+    code = "cut_at_deadline"
 
 
 class PoolError(VolcengineError):

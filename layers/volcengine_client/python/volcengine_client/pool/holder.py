@@ -72,16 +72,22 @@ class Lease:
 class Holder:
     """A participant: an asynchronous context that holds slots for one batch and leaves at its end.
 
+    Args:
+        pool: The pool as this process sees it.
+        terms: How it takes part.
+        leave_by_ms: On our monotonic clock, when the context must have ended; None: whenever.
+
     A single background task reads and writes, so that one write is in flight at a time. Which slots are usable is
     learned only from its own writes that were applied, never from a read.
     """
 
-    def __init__(self, pool: Pool, terms: Terms) -> None:
+    def __init__(self, pool: Pool, terms: Terms, *, leave_by_ms: int | None = None) -> None:
         self.pool = pool
         self.terms = terms
         self.holder_id = secrets.token_urlsafe(6)
         self.waited_ms: int | None = None
         self.trouble: PoolTableError | None = None
+        self._leave_by_ms = leave_by_ms
         self._want = 0
         self._owned: dict[int, Slot] = {}
         self._taken_at_ms: dict[int, int] = {}
@@ -108,11 +114,17 @@ class Holder:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the pool: bounded in time, finished in the background when cancelled (I2)."""
+        """Leave the pool: bounded in time, finished in the background when that is over or this is cancelled (I2)."""
         assert self._keeper is not None
         self._is_leaving = True
         self._changed.set()
-        await asyncio.shield(asyncio.create_task(self._leave(self._keeper)))
+        leaving = asyncio.create_task(self._leave(self._keeper))
+        self.pool.leavings.add(leaving)
+        leaving.add_done_callback(self.pool.leavings.discard)
+        left_ms = LEAVE_MAX_MS
+        if self._leave_by_ms is not None:
+            left_ms = min(left_ms, max(0, self._leave_by_ms - self.pool.clock.monotonic_ms()))
+        await asyncio.wait({leaving}, timeout=left_ms / 1_000)
 
     def want(self, count: int) -> None:
         """Say for how many slots there is work now, those in use included."""

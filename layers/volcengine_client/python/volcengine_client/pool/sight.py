@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from dataclasses import replace
 
 from volcengine_client.clock import Clock, TableTime
 from volcengine_client.limits import (
+    CALL_TIME_FIRST_MS,
+    CALL_TIMES_ENOUGH,
+    CALL_TIMES_KEPT,
     DEFAULT_TIMES,
     ENTRIES_A_WRITE_MAX,
     REFUSALS_BEFORE_CAP,
@@ -47,6 +51,7 @@ class Pool:
         self.clock = clock
         self.snapshot: PoolState | None = None
         self.seen_at_ms = 0
+        self.leavings: set[asyncio.Task[None]] = set()
         self._kept_ms = kept_ms
         self._time: TableTime | None = None
         self._remembered_time: TableTime | None = None
@@ -55,6 +60,7 @@ class Pool:
         self._regress_count = 0
         self._refused_at_ms: deque[int] = deque(maxlen=100)
         self._pid = os.getpid()
+        self._call_times_ms: deque[int] = deque(maxlen=CALL_TIMES_KEPT)
 
     def begin_invocation(self) -> None:
         """Trust no clock from before: the process may have been frozen. What else is remembered stays a guess."""
@@ -167,6 +173,17 @@ class Pool:
         """Return for how long each free slot has been seen free."""
         now_ms = self.clock.monotonic_ms()
         return {number: now_ms - since_ms for number, since_ms in self._free_since_ms.items()}
+
+    def note_call_time(self, duration_ms: int) -> None:
+        """Remember how long a call took that the upstream worked on."""
+        self._call_times_ms.append(duration_ms)
+
+    def call_time_ms(self) -> int:
+        """Return how long all but one in a hundred calls take; a guess until enough were seen."""
+        seen = sorted(self._call_times_ms)
+        if len(seen) < CALL_TIMES_ENOUGH:
+            return max([CALL_TIME_FIRST_MS, *seen])
+        return seen[len(seen) * 99 // 100]
 
     def note_refusal(self) -> None:
         """Remember that the upstream refused a call for concurrency."""

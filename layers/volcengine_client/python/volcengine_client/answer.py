@@ -1,0 +1,116 @@
+"""An answer as it grows: one outcome a task, and room for the audio that is still to come."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from volcengine_client.errors import LoginRejectedError, VolcengineError
+from volcengine_client.limits import ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
+from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.speech.audio import audio_bytes_expected
+from volcengine_client.speech.text import characters_billed
+from volcengine_client.speech.v1 import Speech
+
+
+class Outcomes:
+    """What became of each task; the first outcome stands, by position, never by id (I3, I4)."""
+
+    def __init__(self, tasks: Sequence[TaskItem]) -> None:
+        self.tasks = tasks
+        self._outcomes: dict[int, Speech | VolcengineError] = {}
+
+    @property
+    def open_count(self) -> int:
+        """Tasks without an outcome."""
+        return len(self.tasks) - len(self._outcomes)
+
+    def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
+        """Give task *index* its outcome."""
+        self._outcomes.setdefault(index, outcome)
+
+    def settle_rest(self, error: VolcengineError) -> None:
+        """Give every open task *error*."""
+        for index in range(len(self.tasks)):
+            self.settle(index, error)
+
+    def results(self) -> list[TaskResult]:
+        """Return the results in input order.
+
+        Raises:
+            LoginRejectedError: The upstream refused the login, and nothing was bought.
+        """
+        outcomes = [self._outcomes[index] for index in range(len(self.tasks))]
+        if not any(isinstance(outcome, Speech) for outcome in outcomes):
+            for outcome in outcomes:
+                if isinstance(outcome, LoginRejectedError):
+                    raise outcome
+        return [self._result(index, outcome) for index, outcome in enumerate(outcomes)]
+
+    def _result(self, index: int, outcome: Speech | VolcengineError) -> TaskResult:
+        task = self.tasks[index]
+        task_id = task.task_id or f"task_{index + 1}"
+        characters = characters_billed(task.text)
+        if isinstance(outcome, VolcengineError):
+            return TaskResult(task_id=task_id, characters=characters, error=TaskError.of(outcome))
+        audio_base64 = base64.b64encode(outcome.audio).decode()
+        return TaskResult(
+            task_id=task_id, audio_base64=audio_base64, duration_ms=outcome.duration_ms, characters=characters
+        )
+
+
+class AnswerRoom:
+    """The bytes of an answer, base64 included: spent, reserved for calls to come, left.
+
+    Estimates are upper ones at first, and come down with what the batch's own files show.
+
+    Args:
+        tasks: All of the batch; each result takes some room even without audio.
+        bytes_max: How large the answer may be; None: any size.
+    """
+
+    def __init__(self, tasks: Sequence[TaskItem], bytes_max: int | None) -> None:
+        self._bytes_max = bytes_max
+        self._spent = sum(RESULT_BYTES + 6 * len(task.task_id or "") for task in tasks)
+        self._reserved = 0
+        self._file_count = 0
+        self._largest_share = 0.0
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def reserved(self, task: TaskItem) -> AsyncIterator[bool]:
+        """Keep room for the audio of *task*; False when it might not fit even once all others are in."""
+        while not self._fits(task) and self._reserved:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._fits(task):
+            yield False
+            return
+        expected = self._expected(task)
+        self._reserved += expected
+        try:
+            yield True
+        finally:
+            self._reserved -= expected
+            self._changed.set()
+
+    def spend(self, task: TaskItem, audio_bytes: int) -> None:
+        """Count a file that is in the answer now."""
+        self._spent += _encoded(audio_bytes)
+        self._file_count += 1
+        self._largest_share = max(self._largest_share, audio_bytes / audio_bytes_expected(task))
+
+    def _fits(self, task: TaskItem) -> bool:
+        return self._bytes_max is None or self._spent + self._reserved + self._expected(task) <= self._bytes_max
+
+    def _expected(self, task: TaskItem) -> int:
+        has_learned = self._file_count >= ANSWER_LEARNED_AFTER
+        share = min(1.0, ANSWER_LEARNED_MARGIN * self._largest_share) if has_learned else 1.0
+        return _encoded(int(audio_bytes_expected(task) * share))
+
+
+def _encoded(audio_bytes: int) -> int:
+    """Return the length of base64."""
+    return -(-audio_bytes // 3) * 4

@@ -1,0 +1,213 @@
+"""A batch over a pool: every task ends as audio or as an error, in input order, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from volcengine_client.answer import AnswerRoom, Outcomes
+from volcengine_client.clock import Clock
+from volcengine_client.errors import (
+    AnswerFullError,
+    ConcurrencyExceededError,
+    DeadlineCutError,
+    LeaseLostError,
+    LoginRejectedError,
+    NoSlotInTimeError,
+    PoolTableError,
+    VolcengineError,
+)
+from volcengine_client.limits import ANSWER_RESERVE_MS
+from volcengine_client.models import BatchResponse, PoolReport, TaskItem
+from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.retry import wait_before_retry_ms
+from volcengine_client.speech.v1 import Speech
+
+
+class Speaker(Protocol):
+    """An account at the upstream."""
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        """Speak one text: one attempt."""
+        ...
+
+
+async def speak_batch(
+    tasks: Sequence[TaskItem],
+    *,
+    speaker: Speaker,
+    pool: Pool,
+    terms: Terms,
+    clock: Clock,
+    deadline_at_ms: int | None = None,
+    answer_bytes_max: int | None = None,
+) -> BatchResponse:
+    """Speak all tasks within the pool's limit (I1), and answer in input order (I3).
+
+    A call is started only if such calls usually end before the deadline; what was not started was not bought (I5).
+    Audio that was bought is always in the answer. When this is cancelled, calls under way are abandoned and their
+    slots drained.
+
+    Args:
+        tasks: At least one.
+        speaker: The account to speak with.
+        pool: The account's pool.
+        terms: How this batch takes part in it.
+        clock: Whose monotonic time the deadline is on.
+        deadline_at_ms: When this must have returned; None: never mind.
+        answer_bytes_max: How large the answer may be, base64 included; None: any size.
+
+    Raises:
+        LoginRejectedError: The upstream refused the login, and nothing was bought.
+    """
+    batch = _Batch(tasks, speaker, pool, clock, deadline_at_ms, AnswerRoom(tasks, answer_bytes_max))
+    async with Holder(pool, terms, leave_by_ms=deadline_at_ms) as holder:
+        await batch.run(holder, worker_count=min(terms.hold_max, len(tasks)))
+    limit = terms.limit if pool.snapshot is None or pool.snapshot.limit is None else pool.snapshot.limit
+    return BatchResponse(results=batch.outcomes.results(), pool=PoolReport(limit=limit.n, waited_ms=holder.waited_ms))
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A piece of work for one call, and how often it was tried."""
+
+    index: int
+    task: TaskItem
+    attempt_count: int = 0
+
+
+class _Batch:
+    """The work of one batch: segments that wait for a slot, calls under way, outcomes."""
+
+    def __init__(
+        self,
+        tasks: Sequence[TaskItem],
+        speaker: Speaker,
+        pool: Pool,
+        clock: Clock,
+        deadline_at_ms: int | None,
+        room: AnswerRoom,
+    ) -> None:
+        self.outcomes = Outcomes(tasks)
+        self._speaker = speaker
+        self._pool = pool
+        self._clock = clock
+        self._end_at_ms = None if deadline_at_ms is None else deadline_at_ms - ANSWER_RESERVE_MS
+        self._room = room
+        self._ready: asyncio.Queue[_Segment] = asyncio.Queue()
+        self._calling: set[asyncio.Task[None]] = set()
+        self._closed_by: VolcengineError | None = None
+        self._closed = asyncio.Event()
+
+    async def run(self, holder: Holder, *, worker_count: int) -> None:
+        """Speak until every task has its outcome or no call may start any more, then wait for those under way."""
+        for index, task in enumerate(self.outcomes.tasks):
+            self._ready.put_nowait(_Segment(index, task))
+        holder.want(self.outcomes.open_count)
+        workers = [asyncio.create_task(self._work(holder)) for _ in range(worker_count)]
+        try:
+            await self._until_closed(workers)
+            for worker in workers:
+                if worker not in self._calling:
+                    worker.cancel()
+            if self._calling:
+                await asyncio.wait(self._calling, timeout=_seconds(self._left_ms()))
+        finally:
+            for worker in workers:
+                worker.cancel()
+            for end in await asyncio.gather(*workers, return_exceptions=True):
+                if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+                    raise end
+        late = NoSlotInTimeError("no slot came in time, so nothing was bought; ask again", retry_after_ms=1_000)
+        self.outcomes.settle_rest(self._closed_by or holder.trouble or late)
+
+    async def _until_closed(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        """Wait until all is settled, something ends the batch, or no call may start any more."""
+        closed = asyncio.create_task(self._closed.wait())
+        while not closed.done() and not any(worker.done() for worker in workers):
+            left_ms = self._left_to_start_ms()
+            if left_ms is not None and left_ms <= 0:
+                break
+            await asyncio.wait({closed, *workers}, timeout=_seconds(left_ms), return_when=asyncio.FIRST_COMPLETED)
+        closed.cancel()
+        self._closed.set()
+
+    async def _work(self, holder: Holder) -> None:
+        """Take one segment after another to a slot."""
+        worker = asyncio.current_task()
+        assert worker is not None
+        while not self._closed.is_set():
+            segment = await self._ready.get()
+            async with self._room.reserved(segment.task) as has_room:
+                if not has_room:
+                    full = AnswerFullError("the answer has no room for this task's audio; ask for it again")
+                    self._settle(holder, segment, full)
+                    continue
+                try:
+                    async with holder.slot() as lease:
+                        self._calling.add(worker)
+                        await self._call(holder, segment, lease)
+                except PoolTableError as error:
+                    self._close(error)
+                finally:
+                    self._calling.discard(worker)
+
+    async def _call(self, holder: Holder, segment: _Segment, lease: Lease) -> None:
+        """Make one attempt; settle the segment, or have it tried again."""
+        began_at_ms, left_ms = self._clock.monotonic_ms(), self._left_ms()
+        call_max_ms = self._pool.times.upstream_call_max_ms
+        timeout_ms = call_max_ms if left_ms is None else min(call_max_ms, left_ms)
+        try:
+            speech = await self._speaker.speak(segment.task, call=lease, timeout_ms=timeout_ms)
+        except LeaseLostError:
+            self._ready.put_nowait(segment)
+        except asyncio.CancelledError:
+            cut = DeadlineCutError("the deadline came while this was spoken; ask again")
+            self.outcomes.settle(segment.index, cut)
+            raise
+        except VolcengineError as error:
+            if isinstance(error, ConcurrencyExceededError):
+                lease.refused()
+            segment.attempt_count += 1
+            self._retry_or_settle(holder, segment, error)
+        else:
+            self._room.spend(segment.task, len(speech.audio))
+            self._pool.note_call_time(self._clock.monotonic_ms() - began_at_ms)
+            self._settle(holder, segment, speech)
+
+    def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:
+        wait_ms = wait_before_retry_ms(error, attempt=segment.attempt_count, chance=random.random())
+        left_ms = self._left_to_start_ms()
+        if wait_ms is not None and (left_ms is None or wait_ms < left_ms):
+            asyncio.get_running_loop().call_later(wait_ms / 1_000, self._ready.put_nowait, segment)
+            return
+        self._settle(holder, segment, error)
+        if isinstance(error, LoginRejectedError):
+            self._close(error)
+
+    def _settle(self, holder: Holder, segment: _Segment, outcome: Speech | VolcengineError) -> None:
+        self.outcomes.settle(segment.index, outcome)
+        holder.want(self.outcomes.open_count)
+        if not self.outcomes.open_count:
+            self._closed.set()
+
+    def _close(self, error: VolcengineError) -> None:
+        """Start nothing more: the error would meet every other task too."""
+        self._closed_by = self._closed_by or error
+        self._closed.set()
+
+    def _left_ms(self) -> int | None:
+        return None if self._end_at_ms is None else max(0, self._end_at_ms - self._clock.monotonic_ms())
+
+    def _left_to_start_ms(self) -> int | None:
+        """Return for how long calls may still start: such calls must usually end before the end."""
+        left_ms = self._left_ms()
+        return None if left_ms is None else left_ms - self._pool.call_time_ms()
+
+
+def _seconds(duration_ms: int | None) -> float | None:
+    return None if duration_ms is None else duration_ms / 1_000
