@@ -35,6 +35,7 @@ ENDPOINT_DEFAULT = "https://openspeech.bytedance.com"
 WEIGHT_MAX = 100
 TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+VISIBLE = re.compile(r"[!-~]+")  # what can stand in a header
 APP = re.compile(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}")
 
 # These make Powertools print events, answers or errors, which hold credentials and texts (I6).
@@ -78,9 +79,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSettings(Settings):
-    """What the Lambda function is told; the account itself lies in the secret."""
+    """What the Lambda function is told; the account itself lies in the secret.
+
+    Attributes:
+        secret_id: Name or ARN of that secret.
+        pool_table: As above, but never None.
+    """
 
     secret_id: str
+    pool_table: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +196,10 @@ class _Given:
 
     def credential(self, name: str) -> str | None:
         value = self.text(name)
-        if value is not None and not (len(value) <= CREDENTIAL_CHARACTERS_MAX and value.isprintable()):
-            raise SettingsError(f"{name} should be at most {CREDENTIAL_CHARACTERS_MAX} printable characters")
+        if value is not None and not (len(value) <= CREDENTIAL_CHARACTERS_MAX and VISIBLE.fullmatch(value)):
+            raise SettingsError(
+                f"{name} should be at most {CREDENTIAL_CHARACTERS_MAX} visible ASCII characters, without spaces"
+            )
         return value
 
     def integer(self, name: str, default: int, *, most: int = 2**31 - 1) -> int:

@@ -1,0 +1,38 @@
+"""The journal as Lambda keeps it: structured logs, metrics in CloudWatch's embedded format, annotations of traces."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+
+from volcengine_gateway.journal import Answered, Spoken, told_of_bug
+
+
+class PowertoolsJournal:
+    """A journal by Powertools. Neither events nor answers nor errors' words reach it."""
+
+    def __init__(self, logger: Logger, metrics: Metrics, tracer: Tracer) -> None:
+        self._logger = logger
+        self._metrics = metrics
+        self._tracer = tracer
+
+    def spoken(self, event: Spoken) -> None:
+        self._logger.info("spoken", extra=asdict(event))
+        self._metrics.add_dimension("pool", event.pool)
+        self._metrics.add_metric("Tasks", MetricUnit.Count, event.tasks)
+        self._metrics.add_metric("FailedTasks", MetricUnit.Count, event.failed)
+        self._metrics.add_metric("ConcurrencyRefusals", MetricUnit.Count, event.refused)
+        if event.waited_ms is not None:
+            self._metrics.add_metric("SlotWait", MetricUnit.Milliseconds, event.waited_ms)
+        self._tracer.put_annotation("pool", event.pool)
+
+    def answered(self, event: Answered) -> None:
+        self._logger.info("answered", extra=asdict(event))
+        self._tracer.put_annotation("route", event.route)
+        self._tracer.put_annotation("status", str(event.status))
+
+    def bug(self, error: BaseException, *, request_id: str) -> None:
+        self._logger.error("bug", extra={"request_id": request_id, **told_of_bug(error)})
+        self._metrics.add_metric("Bugs", MetricUnit.Count, 1)

@@ -1,0 +1,247 @@
+"""What the gateway does, apart from HTTP: one object a process, for any number of requests at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from volcengine_client.batch import Speaker, speak_batch
+from volcengine_client.clock import Clock
+from volcengine_client.errors import CapacityError, CredentialsError, LoginRejectedError, PoolError, UnknownPoolError
+from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX
+from volcengine_client.models import BatchRequest, BatchResponse, PoolReport, TaskItem
+from volcengine_client.pool.holder import Pool, Terms
+from volcengine_client.pool.table import PoolTable
+from volcengine_client.speech.v1 import Login
+from volcengine_gateway import __version__
+from volcengine_gateway.age import Moment
+from volcengine_gateway.credentials import (
+    SERVER_POOL,
+    Keyring,
+    Payer,
+    has_admin_key,
+    login_in,
+    payer_of,
+    require_admin_key,
+)
+from volcengine_gateway.journal import Journal, Spoken
+from volcengine_gateway.report import report_of, slots_in_use, summary_of
+from volcengine_gateway.secret import Keys
+from volcengine_gateway.settings import Settings
+
+SERVICE = "volcengine-concurrent-tts"
+HEALTH_AGE_MAX_MS = 1_000
+POOLS_KEPT_MAX = 256  # pools whose state this process remembers
+POOLS_LISTED_MAX = 100
+
+
+class Voice(Protocol):
+    """Makes speakers that share one set of connections."""
+
+    def speaker(self, login: Login) -> Speaker:
+        """Return what speaks with *login*."""
+        ...
+
+    async def close_idle(self) -> None:
+        """Close connections that idled for too long."""
+        ...
+
+    async def close(self) -> None:
+        """Close everything."""
+        ...
+
+
+class Gateway:
+    """Speaks batches, and tells of its pools.
+
+    Args:
+        settings: Of this door.
+        keys: The server's credentials.
+        table: Where the pools are.
+        voice: The way to the upstream.
+        clock: Of this process.
+        journal: For the operator.
+    """
+
+    def __init__(
+        self, settings: Settings, *, keys: Keys, table: PoolTable, voice: Voice, clock: Clock, journal: Journal
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.journal = journal
+        self.voice = voice
+        self._keys = keys
+        self._table = table
+        self._pools: OrderedDict[str, Pool] = OrderedDict()
+        self._health: tuple[Moment, str] | None = None
+        self._batches = 0
+
+    async def begin_invocation(self) -> None:
+        """Trust nothing from before: the process may have been frozen."""
+        for pool in self._pools.values():
+            pool.begin_invocation()
+        await self.voice.close_idle()
+
+    # --- speech ----------------------------------------------------------------
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Let one more batch in, before its body is read.
+
+        Raises:
+            CapacityError: As many as this process takes are in progress.
+        """
+        if self._batches >= SERVER_REQUESTS_MAX:
+            raise CapacityError("This process has as many batches in progress as it takes; ask again later")
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+
+    async def check_admin_key(self, shown: str | None) -> None:
+        """Refuse a wrong admin key before anything else is looked at.
+
+        Raises:
+            AdminKeyError: It is wrong.
+            SecretError: It can't be told.
+        """
+        if shown is not None:
+            has_admin_key(await self._keys.keyring(), shown)
+
+    async def generate_batch(
+        self, request: BatchRequest, *, shown_admin_key: str | None, deadline_at_ms: int
+    ) -> BatchResponse:
+        """Speak a batch by *deadline_at_ms* of the monotonic clock. A batch without tasks touches nothing.
+
+        When the upstream rejects the server's login, the secret is read again, once: the key may have been rotated.
+
+        Raises:
+            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the caller's own login was
+                rejected.
+            LoginRejectedError: The server's was.
+            SecretError: The server's credentials can't be read.
+        """
+        if not request.tasks:
+            login_in(request.credentials)
+            return BatchResponse(results=[], pool=PoolReport(limit=0, waited_ms=None))
+        keyring = await self._keys.keyring()
+        payer = self._payer_of(keyring, request, shown_admin_key)
+        try:
+            return await self._speak(request, payer, deadline_at_ms)
+        except LoginRejectedError as exc:
+            if not payer.is_server:
+                raise CredentialsError("The upstream rejected the credentials in the request") from exc
+            renewed = self._payer_of(await self._keys.reread(keyring), request, shown_admin_key)
+            if renewed.login == payer.login:
+                raise
+            return await self._speak(request, renewed, deadline_at_ms)
+
+    def _payer_of(self, keyring: Keyring, request: BatchRequest, shown_admin_key: str | None) -> Payer:
+        return payer_of(
+            keyring,
+            policy=self.settings.callers_credentials,
+            shown_admin_key=shown_admin_key,
+            credentials=request.credentials,
+            account=request.account,
+        )
+
+    async def _speak(self, request: BatchRequest, payer: Payer, deadline_at_ms: int) -> BatchResponse:
+        response = await speak_batch(
+            request.tasks,
+            speaker=self.voice.speaker(payer.login),
+            pool=self._pool(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
+            terms=Terms(
+                limit=payer.limit,
+                hold_max=payer.hold_max,
+                app=request.app,
+                weight=self.settings.weights.get(request.app, 1),
+            ),
+            clock=self.clock,
+            deadline_at_ms=deadline_at_ms,
+            answer_bytes_max=self.settings.answer_bytes_max,
+        )
+        self.journal.spoken(_spoken(payer, request.tasks, response))
+        return response
+
+    # --- what the pools are doing ----------------------------------------------
+
+    async def health(self) -> str:
+        """Return that the service lives, and how busy the server's pool is, as JSON; a second old at most.
+
+        No secret is read. A limit or a number of slots that can't be told is null.
+        """
+        if self._health is None or not self._health[0].is_within(HEALTH_AGE_MAX_MS, self.clock):
+            looked_at = Moment.now(self.clock)
+            self._health = (looked_at, json.dumps(await self._look()))
+        return self._health[1]
+
+    async def _look(self) -> dict[str, Any]:
+        keyring = self._keys.remembered()
+        limit = keyring.main.limit.n if keyring and keyring.main else None
+        told = {"status": "ok", "service": SERVICE, "version": __version__, "limit": limit, "slots_in_use": 0}
+        pool = self._pool(SERVER_POOL)
+        try:
+            state = await pool.state()
+        except PoolError:
+            return {**told, "status": "degraded", "slots_in_use": None}
+        if state is not None:
+            told["slots_in_use"] = slots_in_use(state, now_lo_ms=pool.now_lo_ms(), times=pool.times)
+            told["limit"] = state.limit.n if state.limit else limit
+        return told
+
+    async def pools(self, *, shown_admin_key: str | None) -> str:
+        """Return the figures of the first `POOLS_LISTED_MAX` pools, as JSON.
+
+        Raises:
+            AdminKeyError: The admin key is missing or wrong.
+            PoolTableError: The table gave no answer.
+        """
+        require_admin_key(await self._keys.keyring(), shown_admin_key)
+        names = await self._table.names()
+        told = [await self._told(name, summary_of) for name in names[:POOLS_LISTED_MAX]]
+        return json.dumps({"pools": [one for one in told if one], "pools_count": len(names)})
+
+    async def pool_report(self, name: str, *, shown_admin_key: str | None) -> str:
+        """Return who holds and who waits in a pool, as JSON.
+
+        Raises:
+            AdminKeyError: The admin key is missing or wrong.
+            UnknownPoolError: There is no such pool.
+            PoolTableError: The table gave no answer.
+        """
+        require_admin_key(await self._keys.keyring(), shown_admin_key)
+        told = await self._told(name, report_of)
+        if told is None:
+            raise UnknownPoolError("No pool has this name; a pool begins with the first batch in it")
+        return json.dumps(told)
+
+    async def _told(self, name: str, tell: Callable[..., dict[str, Any]]) -> dict[str, Any] | None:
+        pool = self._pools.get(name) or Pool(name, table=self._table, times=self.settings.times, clock=self.clock)
+        state = await pool.state()
+        return None if state is None else tell(name, state, now_lo_ms=pool.now_lo_ms(), times=pool.times)
+
+    def _pool(self, name: str, *, kept_ms: int | None = None) -> Pool:
+        """Return this process's view of a pool; the least recently used ones are forgotten, the table knows them."""
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = Pool(name, table=self._table, times=self.settings.times, clock=self.clock, kept_ms=kept_ms)
+            self._pools[name] = pool
+        self._pools.move_to_end(name)
+        while len(self._pools) > POOLS_KEPT_MAX:
+            self._pools.popitem(last=False)
+        return pool
+
+
+def _spoken(payer: Payer, tasks: Sequence[TaskItem], response: BatchResponse) -> Spoken:
+    errors = [result.error for result in response.results if result.error]
+    return Spoken(
+        pool=payer.pool if payer.is_server else "caller",
+        tasks=len(tasks),
+        failed=len(errors),
+        refused=sum(error.code == "concurrency_exceeded" for error in errors),
+        waited_ms=response.pool.waited_ms,
+    )

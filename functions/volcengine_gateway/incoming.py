@@ -1,0 +1,103 @@
+"""A request as it comes in: what it says, and how long there is to answer it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from volcengine_client.errors import BatchTooLargeError, InvalidRequestError
+from volcengine_client.limits import ANSWER_RESERVE_MS, GATEWAY_TIMEOUT_MS
+from volcengine_client.models import BatchRequest
+from volcengine_gateway.problems import NotJSONError, invalid
+
+ADMIN_KEY = "admin-api-key"
+CONTENT_TYPE = "content-type"
+REQUEST_ID_UNKNOWN = "unknown"
+
+
+def request_id_of(event: Mapping[str, Any]) -> str:
+    """Return the id by which API Gateway, the log and the answer name the request."""
+    context = event.get("requestContext")
+    request_id = context.get("requestId") if isinstance(context, Mapping) else None
+    return str(request_id or REQUEST_ID_UNKNOWN)
+
+
+def admin_key_in(headers: Mapping[str, str]) -> str | None:
+    """Return the admin key that was shown; None when none was."""
+    return headers.get(ADMIN_KEY, "").strip() or None
+
+
+def batch_request_of(body: bytes) -> BatchRequest:
+    """Return the batch in a body.
+
+    Raises:
+        InvalidRequestError: It is not JSON, or a field has a wrong shape, range or length.
+    """
+    try:
+        return BatchRequest.model_validate_json(body)
+    except ValidationError as exc:
+        # Without its cause, which quotes the body.
+        raise invalid(exc) from None
+
+
+def require_json(headers: Mapping[str, str]) -> None:
+    """Take JSON, and what doesn't say what it is.
+
+    Raises:
+        NotJSONError: It says that it is something else.
+    """
+    media_type = headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    if media_type and media_type != "application/json" and not media_type.endswith("+json"):
+        raise NotJSONError("The body should be JSON: send Content-Type: application/json")
+
+
+async def body_in(event: Mapping[str, Any], *, body_bytes_max: int) -> bytes:
+    """Return the bytes of the body that an event carries.
+
+    Raises:
+        BatchTooLargeError: There are more than *body_bytes_max*.
+        InvalidRequestError: The event says base64 and it is not.
+    """
+    text = event.get("body") or ""
+    if event.get("isBase64Encoded"):
+        if len(text) // 4 * 3 - 2 > body_bytes_max:
+            raise too_large(body_bytes_max)
+        try:
+            body = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidRequestError("The body should be base64, as the event says") from None
+    else:
+        body = text.encode(errors="surrogatepass")  # what is no UTF-8 is left to the parser to refuse
+    if len(body) > body_bytes_max:
+        raise too_large(body_bytes_max)
+    return body
+
+
+def too_large(body_bytes_max: int) -> BatchTooLargeError:
+    """Say how large a body may be."""
+    return BatchTooLargeError(
+        f"The body should have at most {body_bytes_max:,} bytes; send fewer tasks at a time",
+        details={"bound": body_bytes_max},
+    )
+
+
+def time_left_ms(*, asked_at_ms: int | None, wall_ms: int, remaining_ms: int, request_deadline_ms: int) -> int:
+    """Return how long there is to answer, milliseconds; none left when negative.
+
+    The host's wall clock is only believed within what API Gateway would wait: outside of that it is wrong, since
+    nobody waits for the answer any more.
+
+    Args:
+        asked_at_ms: When the request arrived by API Gateway's clock, Unix time; None when it doesn't say.
+        wall_ms: The host's Unix time now.
+        remaining_ms: What Lambda, or the server, gives.
+        request_deadline_ms: From arrival to answer.
+    """
+    elapsed_ms = 0 if asked_at_ms is None else wall_ms - asked_at_ms
+    if not 0 <= elapsed_ms <= GATEWAY_TIMEOUT_MS:
+        elapsed_ms = 0
+    return min(request_deadline_ms - elapsed_ms, remaining_ms - ANSWER_RESERVE_MS)

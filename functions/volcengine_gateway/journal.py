@@ -1,0 +1,95 @@
+"""What the gateway tells its operator: counts, times and codes; never a credential or a text (I6)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A batch that was spoken, or tried.
+
+    Attributes:
+        pool: The pool's name if it is the server's, else `caller`.
+        tasks: How many it had.
+        failed: How many of them have no audio.
+        refused: How many calls the upstream refused for concurrency.
+        waited_ms: From joining the pool to the first slot; None when none came.
+    """
+
+    pool: str
+    tasks: int
+    failed: int
+    refused: int
+    waited_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered.
+
+    Attributes:
+        request_id: As in the answer.
+        route: The route's rule, not the path, which a caller may fill with anything.
+        method: Of HTTP; `?` for one that no route knows.
+        status: Of HTTP.
+        code: The error's; None when all is well.
+        duration_ms: In this process.
+    """
+
+    request_id: str
+    route: str
+    method: str
+    status: int
+    code: str | None
+    duration_ms: int
+
+
+class Journal(Protocol):
+    """Where it is written."""
+
+    def spoken(self, event: Spoken) -> None:
+        """Note a batch."""
+        ...
+
+    def answered(self, event: Answered) -> None:
+        """Note a request."""
+        ...
+
+    def bug(self, error: BaseException, *, request_id: str) -> None:
+        """Note a mistake of ours."""
+        ...
+
+
+class LogJournal:
+    """A journal in the standard library's log, one JSON object a line."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def spoken(self, event: Spoken) -> None:
+        self._write(logging.INFO, "spoken", asdict(event))
+
+    def answered(self, event: Answered) -> None:
+        self._write(logging.INFO, "answered", asdict(event))
+
+    def bug(self, error: BaseException, *, request_id: str) -> None:
+        self._write(logging.ERROR, "bug", {"request_id": request_id, **told_of_bug(error)})
+
+    def _write(self, level: int, message: str, facts: dict[str, object]) -> None:
+        self._log.log(level, "%s", json.dumps({"message": message, **facts}))
+
+
+def told_of_bug(error: BaseException) -> dict[str, object]:
+    """Return where a bug is: types and lines of code, not the errors' own words, which may quote a request."""
+    kinds: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(kinds) < 8:
+        kinds.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    frames = traceback.extract_tb(error.__traceback__)[-12:]
+    return {"kinds": kinds, "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}

@@ -1,0 +1,213 @@
+"""Errors as HTTP: the only room that knows a status.
+
+A batch answers with another status than 200 only when every task failed so; then nothing was bought, and the error's
+details hold every result, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from volcengine_client.errors import (
+    AdminKeyError,
+    AnswerFullError,
+    BatchTooLargeError,
+    CallerError,
+    CapacityError,
+    CredentialsError,
+    InvalidRequestError,
+    PoolError,
+    SecretError,
+    TextRefusedError,
+    UnknownPoolError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    VoiceNotGrantedError,
+    VolcengineError,
+    class_of,
+)
+from volcengine_client.models import BatchResponse
+
+FIELDS_MAX = 20  # fields that one answer names
+FIELD_CHARACTERS_MAX = 80
+RETRY_AFTER_MS = 2_000  # when the error doesn't know better
+OWN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+BOUNDS = ("ge", "le", "gt", "lt", "max_length", "min_length", "bound", "expected", "pattern")
+UNKNOWN_FIELD = ("unexpected_keyword_argument", "extra_forbidden")
+
+Headers = Mapping[str, str]
+T = TypeVar("T")
+
+
+class UnknownRouteError(CallerError):
+    """No route has this path."""
+
+    code = "unknown_route"
+
+
+class MethodNotAllowedError(CallerError):
+    """The route knows other methods; `details["allow"]` names them."""
+
+    code = "method_not_allowed"
+
+
+class NotJSONError(CallerError):
+    """The body is said to be something else than JSON."""
+
+    code = "unsupported_media_type"
+
+
+class BodyLateError(CallerError):
+    """The body did not arrive in time."""
+
+    code = "body_late"
+    _retryable = True
+
+
+STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
+    CallerError: HTTPStatus.BAD_REQUEST,
+    CredentialsError: HTTPStatus.BAD_REQUEST,
+    AdminKeyError: HTTPStatus.UNAUTHORIZED,
+    UnknownPoolError: HTTPStatus.NOT_FOUND,
+    UnknownRouteError: HTTPStatus.NOT_FOUND,
+    MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
+    BodyLateError: HTTPStatus.REQUEST_TIMEOUT,
+    BatchTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    NotJSONError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    InvalidRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    CapacityError: HTTPStatus.TOO_MANY_REQUESTS,
+    UpstreamError: HTTPStatus.BAD_GATEWAY,
+    UpstreamTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    PoolError: HTTPStatus.SERVICE_UNAVAILABLE,
+    SecretError: HTTPStatus.SERVICE_UNAVAILABLE,
+    VolcengineError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+TASKS_OWN = (VoiceNotGrantedError, TextRefusedError, AnswerFullError)  # about a task, not about the upstream
+ASK_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer.
+
+    Attributes:
+        status: Of HTTP.
+        body: JSON, or "".
+        headers: Beside the content type.
+        code: The error's; None when all is well.
+    """
+
+    status: int
+    body: str
+    headers: Headers = field(default_factory=dict)
+    code: str | None = None
+
+
+def answer_of_json(body: str) -> Answer:
+    """Answer that all is well."""
+    return Answer(HTTPStatus.OK, body)
+
+
+def answer_of_methods(methods: list[str]) -> Answer:
+    """Answer a question for the methods of a route."""
+    return Answer(HTTPStatus.NO_CONTENT, "", {"Allow": ", ".join(methods)})
+
+
+def answer_of_batch(response: BatchResponse, *, request_id: str) -> Answer:
+    """Answer with the results; with an error when every task failed in the same way, through no fault of its own."""
+    errors = [result.error for result in response.results]
+    statuses = {_status_of_task(error.code) if error else HTTPStatus.OK for error in errors}
+    first = errors[0] if errors else None
+    if first is None or len(statuses) > 1 or HTTPStatus.OK in statuses:
+        return answer_of_json(response.model_dump_json())
+    error = class_of(first.code)(
+        first.message,
+        retryable=any(error.retryable for error in errors if error),
+        details=response.model_dump(mode="json"),
+    )
+    return answer_of_error(error, request_id=request_id)
+
+
+def _status_of_task(code: str) -> HTTPStatus:
+    known = class_of(code)
+    return HTTPStatus.OK if issubclass(known, TASKS_OWN) else _status_of(known)
+
+
+def answer_of_error(error: VolcengineError, *, request_id: str) -> Answer:
+    """Answer with an error, and when to ask again if that may help."""
+    status = _status_of(type(error))
+    headers = {}
+    if status in ASK_AGAIN:
+        headers["Retry-After"] = str(-(-(error.retry_after_ms or RETRY_AFTER_MS) // 1_000))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Admin-API-Key"
+    if isinstance(error, MethodNotAllowedError):
+        headers["Allow"] = ", ".join(error.details["allow"])
+    told = {
+        "code": error.code,
+        "message": error.message,
+        "retryable": error.retryable,
+        "details": error.details,
+        "request_id": request_id,
+    }
+    return Answer(status, json.dumps({"error": told}, ensure_ascii=False), headers, error.code)
+
+
+def _status_of(error: type[VolcengineError]) -> HTTPStatus:
+    return next(STATUS[known] for known in error.__mro__ if known in STATUS)
+
+
+def invalid(error: ValidationError) -> InvalidRequestError:
+    """Turn a shape's error into one that names each field and its bound, and never says what was given."""
+    fields = [_field(one) for one in error.errors(include_input=False, include_url=False)[:FIELDS_MAX]]
+    first = f"{fields[0]['field']}: {fields[0]['message']}"
+    count = error.error_count()
+    message = first if count == 1 else f"{first}; and {count - 1} more, see details"
+    return InvalidRequestError(message, details={"fields": fields, "fields_count": count})
+
+
+def _field(error: Mapping[str, Any]) -> dict[str, Any]:
+    message = "Unknown field" if error["type"] in UNKNOWN_FIELD else str(error["msg"])
+    told: dict[str, Any] = {"field": _path(error["loc"]), "message": message}
+    context = error.get("ctx") or {}
+    for bound in BOUNDS:
+        if bound in context:
+            told["bound"] = context[bound]
+            break
+    return told
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """Return `tasks[17].text`; a name that is hardly a field's is not repeated."""
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            path += ("." if path else "") + (step if OWN_NAME.fullmatch(step) else "?")
+    return path[:FIELD_CHARACTERS_MAX] or "body"
+
+
+def answer_of_exception(error: Exception, *, request_id: str, on_bug: Callable[[Exception], None]) -> Answer:
+    """Answer with an error of ours to the caller; anything else is a mistake of ours, and *on_bug* is told of it."""
+    if isinstance(error, VolcengineError):
+        return answer_of_error(error, request_id=request_id)
+    on_bug(error)
+    return answer_of_error(
+        VolcengineError("The gateway has a bug; its log has more under this request id"), request_id=request_id
+    )
+
+
+async def guarded(answering: Awaitable[T], otherwise: Callable[[Exception], T]) -> T:
+    """Await an answer, or give another one whatever went wrong: the only place that catches everything."""
+    try:
+        return await answering
+    except Exception as exc:
+        return otherwise(exc)

@@ -1,0 +1,225 @@
+"""The routes, the same for Lambda and for the self-hosted server: both hand in events of API Gateway's HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from volcengine_gateway.gateway import Gateway
+from volcengine_gateway.incoming import admin_key_in, batch_request_of, request_id_of, require_json, time_left_ms
+from volcengine_gateway.journal import Answered
+from volcengine_gateway.problems import (
+    Answer,
+    MethodNotAllowedError,
+    UnknownRouteError,
+    answer_of_batch,
+    answer_of_error,
+    answer_of_exception,
+    answer_of_json,
+    answer_of_methods,
+    guarded,
+)
+
+READ = ("GET", "HEAD")
+KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+UNKNOWN = "?"
+
+
+Body = Callable[[], Awaitable[bytes]]
+
+
+class TimeLeft(Protocol):
+    """What is used of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long this invocation may still take."""
+        ...
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request on its way through.
+
+    Attributes:
+        event: As API Gateway sends it, format 2.0.
+        context: Lambda's, or the server's.
+        body: Reads the body; not called before the route, the headers and the admin key are right.
+        request_id: By which the log and the answer name it.
+        route: The rule of the route that answered.
+        answer: What it answered.
+    """
+
+    event: Mapping[str, Any]
+    context: TimeLeft
+    body: Body
+    request_id: str
+    route: str = UNKNOWN
+    answer: Answer | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, with names in lower case."""
+        return {name.lower(): value for name, value in (self.event.get("headers") or {}).items()}
+
+    @property
+    def method(self) -> str:
+        """The method of HTTP; `?` for one that nobody knows."""
+        method = str(self.event["requestContext"]["http"]["method"]).upper()
+        return method if method in KNOWN_METHODS else UNKNOWN
+
+    def answer_with(self, answer: Answer) -> Response[str]:
+        """Remember the answer for the journal, and put it as the library wants it."""
+        self.answer = answer
+        headers = {**answer.headers, "X-Request-Id": self.request_id, "Cache-Control": "no-store"}
+        return Response(answer.status, "application/json" if answer.body else None, answer.body, headers)
+
+
+class Resolver(APIGatewayHttpResolver):
+    """A resolver for many requests at a time.
+
+    The library's own keeps the current event in one place for the whole process, which suits one invocation at a
+    time. Here each task has its own, so that the self-hosted server can use the same routes.
+    """
+
+    def __init__(self) -> None:
+        self._event: ContextVar[APIGatewayProxyEventV2] = ContextVar("event")
+        self._context: ContextVar[dict[str, Any]] = ContextVar("context")
+        super().__init__(debug=False)  # its debug mode prints events
+
+    def _to_proxy_event(self, event: dict[str, Any]) -> BaseProxyEvent:
+        proxied = super()._to_proxy_event(event)
+        assert isinstance(proxied, APIGatewayProxyEventV2)
+        self._event.set(proxied)
+        self._context.set({})
+        return proxied
+
+    @property  # type: ignore[override]  # the library narrows the type in the same way
+    def current_event(self) -> APIGatewayProxyEventV2:
+        return self._event.get()
+
+    @current_event.setter
+    def current_event(self, event: APIGatewayProxyEventV2) -> None:
+        self._event.set(event)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return self._context.get()
+
+    @context.setter
+    def context(self, context: dict[str, Any]) -> None:
+        self._context.set(context)
+
+    def methods_of(self, path: str) -> list[str]:
+        """Return the methods that the routes of *path* know; none when there is no such path."""
+        routes = [*self._static_routes, *self._dynamic_routes]
+        return sorted({route.method for route in routes if route.rule.match(path)})
+
+
+class Routes:
+    """The routes over one gateway, for any number of requests at a time."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._turn: ContextVar[Turn] = ContextVar("turn")
+        self._resolver = Resolver()
+        self._resolver.not_found(self._no_route)
+        self._add("/", READ, self.health)
+        self._add("/generate-batch", ("POST",), self.generate_batch)
+        self._add("/pools", READ, self.pools)
+        self._add("/pools/<pool>", READ, self.pool)
+
+    async def answer(self, event: Mapping[str, Any], context: TimeLeft, body: Body) -> dict[str, Any]:
+        """Answer one event; whatever happens, with something that API Gateway understands."""
+        began_at_ms = self._gateway.clock.monotonic_ms()
+        turn = Turn(event, context, body, request_id_of(event))
+        self._turn.set(turn)
+        answer = await guarded(
+            self._resolver.resolve_async(event, cast("LambdaContext", context)), lambda exc: self._failed(turn, exc)
+        )
+        assert turn.answer is not None
+        duration_ms = self._gateway.clock.monotonic_ms() - began_at_ms
+        self._gateway.journal.answered(
+            Answered(turn.request_id, turn.route, turn.method, turn.answer.status, turn.answer.code, duration_ms)
+        )
+        return answer
+
+    # --- one method a route ------------------------------------------------------
+
+    async def health(self, _turn: Turn) -> Answer:
+        """Tell that the service lives, and how busy it is."""
+        return answer_of_json(await self._gateway.health())
+
+    async def generate_batch(self, turn: Turn) -> Answer:
+        """Speak the batch in the body."""
+        deadline_at_ms = self._deadline_at_ms(turn)
+        admin_key = admin_key_in(turn.headers)
+        await self._gateway.check_admin_key(admin_key)
+        require_json(turn.headers)
+        with self._gateway.admitted():
+            response = await self._gateway.generate_batch(
+                batch_request_of(await turn.body()), shown_admin_key=admin_key, deadline_at_ms=deadline_at_ms
+            )
+        return answer_of_batch(response, request_id=turn.request_id)
+
+    async def pools(self, turn: Turn) -> Answer:
+        """Tell of all pools, to the operator."""
+        return answer_of_json(await self._gateway.pools(shown_admin_key=admin_key_in(turn.headers)))
+
+    async def pool(self, turn: Turn, pool: str) -> Answer:
+        """Tell who holds and who waits in a pool, to the operator."""
+        shown = admin_key_in(turn.headers)
+        return answer_of_json(await self._gateway.pool_report(unquote(pool), shown_admin_key=shown))
+
+    # --- around them -------------------------------------------------------------
+
+    def _add(self, rule: str, methods: tuple[str, ...], handle: Callable[..., Awaitable[Answer]]) -> None:
+        async def respond(**arguments: str) -> Response[str]:
+            turn = self._turn.get()
+            turn.route = rule
+            return turn.answer_with(await guarded(handle(turn, **arguments), lambda exc: self._answer_of(turn, exc)))
+
+        self._resolver.route(rule, list(methods))(respond)
+
+    def _no_route(self, _error: Exception) -> Response[str]:
+        """Answer where no route fits: another method would, it is asked for them, or the path is unknown."""
+        turn = self._turn.get()
+        methods = self._resolver.methods_of(self._resolver.current_event.path)
+        if methods and turn.method == "OPTIONS":
+            return turn.answer_with(answer_of_methods([*methods, "OPTIONS"]))
+        error = (
+            MethodNotAllowedError("This route knows other methods", details={"allow": [*methods, "OPTIONS"]})
+            if methods
+            else UnknownRouteError("No route has this path; try POST /generate-batch")
+        )
+        return turn.answer_with(answer_of_error(error, request_id=turn.request_id))
+
+    def _answer_of(self, turn: Turn, error: Exception) -> Answer:
+        return answer_of_exception(
+            error,
+            request_id=turn.request_id,
+            on_bug=lambda bug: self._gateway.journal.bug(bug, request_id=turn.request_id),
+        )
+
+    def _failed(self, turn: Turn, error: Exception) -> dict[str, Any]:
+        """Answer an event that is not API Gateway's, or that the library broke on."""
+        response = turn.answer_with(self._answer_of(turn, error))
+        return {"statusCode": response.status_code, "headers": response.headers, "body": response.body}
+
+    def _deadline_at_ms(self, turn: Turn) -> int:
+        clock = self._gateway.clock
+        asked_at_ms = turn.event["requestContext"].get("timeEpoch")
+        left_ms = time_left_ms(
+            asked_at_ms=asked_at_ms if isinstance(asked_at_ms, int) else None,
+            wall_ms=clock.wall_ms(),
+            remaining_ms=turn.context.get_remaining_time_in_millis(),
+            request_deadline_ms=self._gateway.settings.request_deadline_ms,
+        )
+        return clock.monotonic_ms() + left_ms
