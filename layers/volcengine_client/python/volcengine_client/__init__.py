@@ -1,1 +1,33 @@
 """Volcano Engine text-to-speech within the account's limit: the client, and what the gateway is made of."""
+
+from volcengine_client.client import SharedPool, VolcengineConcurrentTTS, create_client
+from volcengine_client.errors import (
+    CallerError,
+    CapacityError,
+    CredentialsError,
+    InvalidRequestError,
+    PoolError,
+    UpstreamError,
+    VolcengineError,
+)
+from volcengine_client.limits import PoolTimes
+from volcengine_client.models import TaskError, TaskItem, TaskResult
+
+__version__ = "3.0.0"
+
+__all__ = [
+    "CallerError",
+    "CapacityError",
+    "CredentialsError",
+    "InvalidRequestError",
+    "PoolError",
+    "PoolTimes",
+    "SharedPool",
+    "TaskError",
+    "TaskItem",
+    "TaskResult",
+    "UpstreamError",
+    "VolcengineConcurrentTTS",
+    "VolcengineError",
+    "create_client",
+]

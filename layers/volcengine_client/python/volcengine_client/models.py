@@ -38,6 +38,7 @@ from volcengine_client.limits import (
     VOLUME_MIN,
 )
 
+APP_PATTERN = re.compile(r"[A-Za-z0-9._-]+")
 VOICE_TYPE_DEFAULT = "BV001_streaming"
 RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 

@@ -19,6 +19,7 @@ from volcengine_client.limits import (
     READ_SLOWEST_MS,
     READ_SPARE_MS,
     TAKE_DELAY_MS,
+    WEIGHT_MAX,
     PoolTimes,
 )
 from volcengine_client.pool.share import Standing, is_due, line, standing_of, standings
@@ -59,7 +60,7 @@ class Terms:
         """Hold the bounds."""
         assert 1 <= self.limit.n <= CONCURRENCY_MAX
         assert 1 <= self.hold_max <= CONCURRENCY_MAX
-        assert 1 <= self.weight <= 100
+        assert 1 <= self.weight <= WEIGHT_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

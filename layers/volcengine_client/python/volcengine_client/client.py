@@ -1,0 +1,302 @@
+"""The client library: speech from Python, without a gateway.
+
+    client = VolcengineConcurrentTTS(app_id="…", access_key="…", concurrency=10)
+    results = client.generate_batch_sync([TaskItem("hello", "Hello world", "BV001_streaming")])
+
+All calls of a client, blocking or not, from any thread and any event loop, run on one background event loop, so they
+share one limit and one connection pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from volcengine_client.batch import speak_batch
+from volcengine_client.clock import SystemClock
+from volcengine_client.errors import CredentialsError, InvalidRequestError, LoginRejectedError
+from volcengine_client.limits import (
+    APP_CHARACTERS_MAX,
+    CLOSE_MAX_MS,
+    CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
+    DEFAULT_TIMES,
+    LEAVE_MAX_MS,
+    WEIGHT_MAX,
+    PoolTimes,
+)
+from volcengine_client.models import APP_PATTERN, VOICE_TYPE_DEFAULT, TaskItem, TaskResult
+from volcengine_client.pool.holder import Pool, Terms
+from volcengine_client.pool.memory import MemoryTable
+from volcengine_client.pool.slots import Limit
+from volcengine_client.pool.table import PoolTable
+from volcengine_client.speech.v1 import V1, Login
+from volcengine_client.speech.wire import ENDPOINT, Wire
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPool:
+    """A pool in DynamoDB, shared with a gateway and other machines; needs the `aws` extra.
+
+    Attributes:
+        table: Name or ARN of the table: the stack's output `PoolTableName`.
+        name: The pool; a deployed gateway's own account has the pool "server".
+        region: AWS region; None leaves it to the AWS configuration.
+        endpoint_url: Another address of DynamoDB; None for AWS's.
+        times: The pool's times; the same for everyone in it.
+    """
+
+    table: str
+    name: str = "server"
+    region: str | None = None
+    endpoint_url: str | None = None
+    times: PoolTimes = DEFAULT_TIMES
+
+
+class VolcengineConcurrentTTS:
+    """Speak batches of text through one account, never more at once than it allows.
+
+    Args:
+        app_id: The account's app id; None takes `VOLCENGINE_TTS_APPID` from the environment.
+        access_key: The account's access key; None takes `VOLCENGINE_TTS_ACCESS_KEY`.
+        concurrency: Calls in progress at most, 1 to 1,000. In a shared pool: slots that this client may hold; the
+            pool's own limit holds as well.
+        pool: A pool shared with others: a `SharedPool`, or the name of its table. None: the limit is this client's.
+        endpoint: The upstream's base URL; None takes `VOLCENGINE_TTS_ENDPOINT`, else the official one.
+        app: In a shared pool: the application whose share this client takes from.
+        weight: In a shared pool: the application's share against others', 1 to 100.
+
+    Raises:
+        ValueError: Something of this is missing or out of range.
+    """
+
+    def __init__(
+        self,
+        app_id: str | None = None,
+        access_key: str | None = None,
+        concurrency: int = CONCURRENCY_DEFAULT,
+        *,
+        pool: SharedPool | str | None = None,
+        endpoint: str | None = None,
+        app: str = "default",
+        weight: int = 1,
+    ) -> None:
+        self._login = Login(
+            _given(app_id, "app_id", "VOLCENGINE_TTS_APPID"),
+            _given(access_key, "access_key", "VOLCENGINE_TTS_ACCESS_KEY"),
+        )
+        _check_whole_number("concurrency", concurrency, CONCURRENCY_MAX)
+        _check_whole_number("weight", weight, WEIGHT_MAX)
+        if not APP_PATTERN.fullmatch(app) or len(app) > APP_CHARACTERS_MAX:
+            raise InvalidRequestError(f"app should be 1 to {APP_CHARACTERS_MAX} characters of A-Z a-z 0-9 . _ -")
+        self._terms = Terms(limit=Limit(concurrency, version=0), hold_max=concurrency, app=app, weight=weight)
+        self._clock = SystemClock()
+        self._wire = Wire(endpoint or os.environ.get("VOLCENGINE_TTS_ENDPOINT") or ENDPOINT, clock=self._clock)
+        if pool is not None and not isinstance(pool, (SharedPool, str)):
+            raise InvalidRequestError("pool should be a SharedPool or the name of its table")
+        shared = SharedPool(pool) if isinstance(pool, str) else pool
+        self._pool = Pool(
+            shared.name if shared else "client",
+            table=_table_of(shared) if shared else MemoryTable(clock=self._clock),
+            times=shared.times if shared else DEFAULT_TIMES,
+            clock=self._clock,
+        )
+        self._engine: _Engine | None = None
+        self._engine_lock = threading.Lock()
+
+    def generate_batch_sync(self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None) -> list[TaskResult]:
+        """Speak a batch and wait for it; works inside a running event loop too.
+
+        Args:
+            tasks: Any number.
+            timeout_ms: When the answer is due; what was not started by then has a retryable error. None: no hurry.
+
+        Returns:
+            One result a task, in the order of the tasks; a failed one has an `error` and no audio.
+
+        Raises:
+            ValueError: The account was rejected, and nothing was bought.
+        """
+        engine = self._running()
+        future = engine.start(self._batch(tasks, timeout_ms))
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            engine.settle()  # give the slots back before going on
+            raise
+
+    async def generate_batch_async(
+        self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None
+    ) -> list[TaskResult]:
+        """Speak a batch; see `generate_batch_sync`. Cancelling it gives the slots back."""
+        return await asyncio.wrap_future(self._running().start(self._batch(tasks, timeout_ms)))
+
+    def generate_single_sync(
+        self, text: str, voice_type: str = VOICE_TYPE_DEFAULT, task_id: str | None = None
+    ) -> TaskResult:
+        """Speak one text and wait for it."""
+        return self.generate_batch_sync([TaskItem(task_id, text, voice_type)])[0]
+
+    async def generate_single_async(
+        self, text: str, voice_type: str = VOICE_TYPE_DEFAULT, task_id: str | None = None
+    ) -> TaskResult:
+        """Speak one text."""
+        return (await self.generate_batch_async([TaskItem(task_id, text, voice_type)]))[0]
+
+    def get_audio_bytes(self, result: TaskResult) -> bytes:
+        """Return the audio file; b"" for a failed result."""
+        return result.audio
+
+    def save_audio_file(self, result: TaskResult, filename: str | os.PathLike[str]) -> bool:
+        """Save the audio under *filename*, whole or not at all; False when there is none or it can't be written."""
+        if not result.audio:
+            return False
+        path = Path(filename)
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+                file.write(result.audio)
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections; what is in progress is abandoned. The client may be used again."""
+        with self._engine_lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    async def _batch(self, tasks: Sequence[TaskItem], timeout_ms: int | None) -> list[TaskResult]:
+        if not tasks:
+            return []
+        try:
+            response = await speak_batch(
+                tasks,
+                speaker=V1(self._wire, self._login),
+                pool=self._pool,
+                terms=self._terms,
+                clock=self._clock,
+                deadline_at_ms=None if timeout_ms is None else self._clock.monotonic_ms() + timeout_ms,
+            )
+        except LoginRejectedError as exc:
+            raise CredentialsError("the upstream rejected this app id and access key; nothing was bought") from exc
+        return response.results
+
+    def _running(self) -> _Engine:
+        with self._engine_lock:
+            if self._engine is None or self._engine.pid != os.getpid():
+                self._engine = _Engine(self._wire)
+                weakref.finalize(self, self._engine.stop)
+            return self._engine
+
+
+class _Engine:
+    """The background event loop of a client."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.pid = os.getpid()
+        self._wire = wire
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="volcengine-tts", daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run *work* on the loop."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
+        return future
+
+    def settle(self) -> None:
+        """Wait until what was cancelled has given its slots back; bounded in time."""
+        settled = asyncio.run_coroutine_threadsafe(self._settle(), self._loop)
+        with suppress(FutureTimeoutError):
+            settled.result(LEAVE_MAX_MS / 1_000)
+
+    def stop(self) -> None:
+        """Abandon what is in progress, give the slots back, close the connections, end the loop; bounded in time."""
+        if self.pid != os.getpid() or not self._thread.is_alive():
+            return
+        ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        with suppress(FutureTimeoutError):
+            ended.result(CLOSE_MAX_MS / 1_000)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_MAX_MS / 1_000)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _tracked(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await work
+
+    async def _settle(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._settle()
+        await self._wire.close()
+
+
+def _given(value: str | None, name: str, variable: str) -> str:
+    """Return a credential; an empty one is no credential."""
+    given = os.environ.get(variable, "") if value is None else value
+    if not given:
+        raise CredentialsError(f"{name} is required: give it to the constructor or set {variable}")
+    return given
+
+
+def _check_whole_number(name: str, value: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidRequestError(f"{name} should be a whole number from 1 to {most:,}")
+
+
+def _table_of(shared: SharedPool) -> PoolTable:
+    """Return the table of a shared pool; boto3 is imported only here."""
+    from volcengine_client.pool.dynamodb import DynamoDBTable, pool_client  # noqa: PLC0415 - an extra
+
+    client = pool_client(region=shared.region, endpoint_url=shared.endpoint_url)
+    return DynamoDBTable(shared.table, client=client, clock=SystemClock())
+
+
+def create_client(
+    app_id: str | None = None, access_key: str | None = None, concurrency: int = CONCURRENCY_DEFAULT, **options: Any
+) -> VolcengineConcurrentTTS:
+    """Return a client; *options* are those of `VolcengineConcurrentTTS`."""
+    return VolcengineConcurrentTTS(app_id, access_key, concurrency, **options)
