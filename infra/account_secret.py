@@ -9,7 +9,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 # CloudFormation writes the secret anew, over what the operator put in, when one character of its generator changes.
-# So this is what a new stack starts with, for ever; see decisions/0002.
+# So this is what a new stack starts with, for ever; see decisions/secret.md.
 FIRST_VALUE = json.dumps(
     {
         "volcengine_tts_appid": "",

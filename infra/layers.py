@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, IgnoreMode, ILocalBundling
@@ -26,12 +28,18 @@ class WheelInstaller:
         self._wheels = wheels
 
     def try_bundle(self, output_dir: str, *_: object, **__: object) -> bool:
-        """Fill *output_dir*; raises CalledProcessError when a wheel is missing, since there is no second way."""
+        """Fill *output_dir*; raises CalledProcessError when a wheel is missing, since there is no second way.
+
+        A layer is read-only, so what is not compiled here is compiled again at every cold start. That takes the same
+        Python as the function's, and bytecode that is believed whatever its source's age: zip files lose it.
+        """
         target = Path(output_dir) / "python"
         command = [*install_command(self._wheels, uv=find_uv()), "--target", str(target)]
         subprocess.run(command, check=True, stdout=sys.stderr)  # standard output is the CDK's
         (target / ".lock").unlink(missing_ok=True)
         shutil.rmtree(target / "bin", ignore_errors=True)
+        if self._wheels.are_of_this_python:
+            compileall.compile_dir(target, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
         return True
 
 
@@ -58,6 +66,15 @@ def install_command(wheels: Wheels, *, uv: str | None) -> list[str]:
         command += [word for tag in tags for word in ("--platform", tag)]
     command += ["--python-version", wheels.python_version, "--only-binary", ":all:", "--no-deps", "--quiet"]
     return [*command, "--requirement", str(REPOSITORY / "layers/dependencies/requirements.txt")]
+
+
+def asset_key(wheels: Wheels) -> list[str]:
+    """Return what tells the layers of different wheels apart.
+
+    The CDK hashes the requirements and the bundling command, and nothing else: without the machine in the command it
+    would take up another machine's packages from an earlier run. The command itself is never run.
+    """
+    return [wheels.python_version, wheels.architecture, wheels.system, f"compiled={wheels.are_of_this_python}"]
 
 
 class Layers(Construct):
@@ -88,8 +105,7 @@ class Layers(Construct):
                 asset_hash_type=AssetHashType.SOURCE,
                 bundling=BundlingOptions(
                     image=DockerImage.from_registry("never-used"),
-                    # Never run, but hashed: other wheels are another asset.
-                    command=["install", wheels.python_version, wheels.architecture, wheels.system],
+                    command=asset_key(wheels),
                     local=WheelInstaller(wheels),
                 ),
             ),

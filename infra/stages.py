@@ -32,6 +32,8 @@ RETENTION_DAYS = (1, 7, 30, 90, 365)
 
 Architecture = Literal["arm64", "x86_64"]
 CallersCredentials = Literal["anyone", "with_admin_key", "off"]
+System = Literal["manylinux_2_28", "apple-darwin"]
+MACHINE_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 MACHINE_ARCHITECTURE: Architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 
@@ -47,7 +49,7 @@ class Wheels:
 
     python_version: str
     architecture: Architecture
-    system: Literal["manylinux_2_28", "apple-darwin"] = "manylinux_2_28"
+    system: System = "manylinux_2_28"
 
     @classmethod
     def of_the_cloud(cls, architecture: Architecture) -> Wheels:
@@ -57,10 +59,13 @@ class Wheels:
     @classmethod
     def of_this_machine(cls) -> Wheels:
         """Return what the Python that runs this process loads."""
-        python_version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        return cls(
-            python_version, MACHINE_ARCHITECTURE, "apple-darwin" if sys.platform == "darwin" else "manylinux_2_28"
-        )
+        system: System = "apple-darwin" if sys.platform == "darwin" else "manylinux_2_28"
+        return cls(MACHINE_PYTHON, MACHINE_ARCHITECTURE, system)
+
+    @property
+    def are_of_this_python(self) -> bool:
+        """Whether this process makes bytecode that the function's Python reads."""
+        return self.python_version == MACHINE_PYTHON
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
