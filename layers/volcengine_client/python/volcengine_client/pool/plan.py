@@ -7,7 +7,7 @@ own, leaves. Nobody grants or edits another's slot.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from volcengine_client.limits import (
@@ -163,14 +163,16 @@ class Outlook:
     Attributes:
         takes: Numbers that it should take at once.
         behind: How many come before it for the next slot that is freed; None when it wants none beyond `takes`.
-        next_up: Who gets the next slot that is freed; None when nobody wants more.
-        unmet: Slots that others want beyond the free ones.
+        unserved: Who gets the next slots that are freed, in order, as far as it concerns a giver.
     """
 
     takes: frozenset[int]
     behind: int | None
-    next_up: Standing | None
-    unmet: int
+    unserved: tuple[Standing, ...]
+
+    def unmet(self, holder_id: str) -> int:
+        """Return how many more slots are wanted by others than *holder_id*."""
+        return sum(1 for one in self.unserved if one.holder_id != holder_id)
 
 
 def outlook(view: View) -> Outlook:
@@ -187,30 +189,29 @@ def outlook(view: View) -> Outlook:
     free = [n for n in range(height) if n not in view.owned and _is_takeable(view, n)]
     takes: set[int] = set()
     left: list[int] = []
-    behind, next_up, unmet = None, None, 0
+    unserved: list[Standing] = []
+    behind: int | None = None
     for holder_id in line(list(everyone.values())):
         bound = everyone[holder_id].bound
         number = _pick(free, bound, is_highest=bound > lowest)
-        if number is None:
-            next_up = next_up or everyone[holder_id]
-            if holder_id != view.holder_id:
-                unmet += 1
-            elif behind is None:
-                behind = unmet
-            is_answered = unmet >= len(view.owned) and (behind is not None or view.missing <= len(takes))
-            if is_answered or unmet > QUEUE_MAX:
-                break
+        if number is not None:
+            free.remove(number)
+            if holder_id == view.holder_id:
+                takes.add(number)
+            else:
+                left.append(number)
             continue
-        free.remove(number)
-        if holder_id == view.holder_id:
-            takes.add(number)
-        else:
-            left.append(number)
+        if behind is None and holder_id == view.holder_id:
+            behind = len(unserved)
+        unserved.append(everyone[holder_id])
+        is_answered = len(unserved) > len(view.owned) and (behind is not None or view.missing <= len(takes))
+        if is_answered or len(unserved) > QUEUE_MAX:
+            break
     if view.missing > len(takes):
-        behind = unmet if behind is None else behind
+        behind = len(unserved) if behind is None else behind
         stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= (behind + 1) * TAKE_DELAY_MS]
         takes.update(stale[: view.missing - len(takes)])
-    return Outlook(frozenset(takes), behind, next_up, unmet)
+    return Outlook(frozenset(takes), behind, tuple(unserved))
 
 
 def _is_takeable(view: View, number: int) -> bool:
@@ -231,22 +232,35 @@ def give_ups(view: View, ahead: Outlook) -> frozenset[int]:
 
     1. Numbers at or above the limit: it was lowered.
     2. Slots that it has no more work for, as many as others want.
-    3. One slot that the next in line is more entitled to.
+    3. Slots that the next in line are more entitled to.
     """
     beyond = {number for number in view.idle if number >= view.height}
     idle = sorted(view.idle - beyond, reverse=True)
     spare = len(view.useful) - min(view.want, view.terms.hold_max)
     if spare > 0:
-        return frozenset(beyond.union(idle[: min(spare, ahead.unmet)]))
-    taker = ahead.next_up
-    if not idle or taker is None or taker.holder_id == view.holder_id:
-        return frozenset(beyond)
-    load = Counter({view.terms.app: view.standing.held})
+        return frozenset(beyond.union(idle[: min(spare, ahead.unmet(view.holder_id))]))
+    return frozenset(beyond.union(_owed(view, ahead, idle)))
+
+
+def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
+    """Yield the idle slots that are due to the next in line, one after the other, until it is itself the next."""
+    if not ahead.unserved:
+        return
+    giver = view.standing
+    load = Counter({giver.app: giver.held})
     for one in standings(view.state, now_lo_ms=view.now_lo_ms):
         if one.holder_id != view.holder_id:
             load[one.app] += one.held
-    due = [n for n in idle if is_due(view.standing, taker, load, is_tired=n in view.tired)]
-    return frozenset(beyond.union(due[:1]))
+    given: Counter[str] = Counter()
+    for number, next_up in zip(idle, ahead.unserved, strict=False):
+        taker = replace(next_up, held=next_up.held + given[next_up.holder_id])
+        is_own_turn = taker.holder_id == view.holder_id
+        if is_own_turn or not is_due(giver, taker, load, is_tired=number in view.tired):
+            return
+        yield number
+        given[taker.holder_id] += 1
+        load.update({giver.app: -1, taker.app: 1})
+        giver = replace(giver, held=giver.held - 1)
 
 
 def is_renewal_due(view: View) -> bool:
