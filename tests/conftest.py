@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ from pytest_socket import socket_allow_hosts
 TESTS = Path(__file__).parent
 # Seconds until a test counts as hanging; the other suites have pyproject's.
 HANGING_S = {"unit": 20, "model": 300}
+
+
+def pytest_sessionstart() -> None:
+    """Say that there is no event loop yet, or pytest-asyncio lets asyncio make one that nobody closes."""
+    asyncio.set_event_loop(None)
+
+
+def pytest_sessionstart() -> None:
+    """Say that there is no event loop yet: asked for the current one, asyncio would make one that nobody closes."""
+    asyncio.set_event_loop(None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,6 +39,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        process.returncode = 0  # it outlives us by intent, which Popen would warn of; psutil waits for it
         return cls(name, process.pid, psutil.Process(process.pid).create_time())
 
     @classmethod

@@ -18,6 +18,18 @@ from volcengine_client.limits import CONCURRENCY_DEFAULT, CONCURRENCY_MAX
 Stage = Literal["local", "test"]
 STAGES: tuple[Stage, ...] = ("local", "test")
 
+NAMES = frozenset(
+    {
+        "STAGE",
+        "VOLCENGINE_TTS_ENDPOINT",
+        "VOLCENGINE_TTS_APPID",
+        "VOLCENGINE_TTS_ACCESS_KEY",
+        "VOLCENGINE_TTS_CONCURRENCY",
+        "ADMIN_API_KEY",
+        "LOCAL_AWS_PORT",
+        "LOCAL_UPSTREAM_PORT",
+    }
+)
 SIMULATED_APP_ID = "1234567890"
 SIMULATED_ACCESS_KEY = "a-key-for-the-simulator"
 
@@ -67,7 +79,7 @@ def parsed(values: Mapping[str, str | None]) -> Settings:
     Raises:
         LocalStackError: A value makes no sense.
     """
-    given = {name: value.strip() for name, value in values.items() if value and value.strip()}
+    given = {name: value.strip() for name in NAMES if (value := values.get(name)) and value.strip()}
     endpoint = given.get("VOLCENGINE_TTS_ENDPOINT", "").rstrip("/") or None
     has_app_id, has_key = "VOLCENGINE_TTS_APPID" in given, "VOLCENGINE_TTS_ACCESS_KEY" in given
     if has_app_id != has_key:
