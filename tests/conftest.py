@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,6 @@ HANGING_S = {"unit": 20, "model": 300}
 
 def pytest_sessionstart() -> None:
     """Say that there is no event loop yet, or pytest-asyncio lets asyncio make one that nobody closes."""
-    asyncio.set_event_loop(None)
-
-
-def pytest_sessionstart() -> None:
-    """Say that there is no event loop yet: asked for the current one, asyncio would make one that nobody closes."""
     asyncio.set_event_loop(None)
 
 
