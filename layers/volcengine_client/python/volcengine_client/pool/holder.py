@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 from collections import deque
@@ -97,6 +98,8 @@ class Holder:
         self._is_in_doubt = False
         self._may_join_late = False
         self._is_leaving = False
+        self._is_dazed = False
+        self._pid = os.getpid()
         self._failure_count = 0
         self._ticked_at_ms = 0
         self._joined_at_ms = 0
@@ -109,6 +112,7 @@ class Holder:
         self._joined_at_ms = self._ticked_at_ms = self.pool.clock.monotonic_ms()
         self._keeper = asyncio.create_task(self._keep())
         self._keeper.add_done_callback(self._tell_of_bug)
+        self.pool.watchers.add(self._changed)
         return self
 
     async def __aexit__(
@@ -117,6 +121,7 @@ class Holder:
         """Leave the pool: bounded in time, finished in the background when that is over or this is cancelled (I2)."""
         assert self._keeper is not None
         self._is_leaving = True
+        self.pool.watchers.discard(self._changed)
         self._changed.set()
         leaving = asyncio.create_task(self._leave(self._keeper))
         self.pool.leavings.add(leaving)
@@ -142,6 +147,8 @@ class Holder:
         """
         waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        if self._keeper is not None and self._keeper.done():
+            self._tell_of_bug(self._keeper)
         self._serve()
         self._changed.set()
         try:
@@ -161,17 +168,18 @@ class Holder:
         Raises:
             LeaseLostError: It may not.
         """
-        now_hi_ms = self.pool.now_hi_ms()
-        slot = self._owned.get(number)
-        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS
-        if (
-            slot is None
-            or now_hi_ms is None
-            or not is_awake
-            or not may_start_call(slot, now_hi_ms=now_hi_ms, times=self.pool.times)
-        ):
+        if not self._may_start(number):
             self._changed.set()
             raise LeaseLostError("the slot's lease no longer covers a call; the task waits for another")
+
+    def _may_start(self, number: int) -> bool:
+        """Tell whether the call rule lets a call start on the slot now; a process just back from a pause says no."""
+        now_hi_ms = self.pool.now_hi_ms()
+        slot = self._owned.get(number)
+        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS and not self._is_dazed
+        if slot is None or now_hi_ms is None or not is_awake or self._pid != os.getpid():
+            return False
+        return may_start_call(slot, now_hi_ms=now_hi_ms, times=self.pool.times)
 
     # --- the background task --------------------------------------------------
 
@@ -198,7 +206,7 @@ class Holder:
         """Notice a pause of this process; after one nothing is trusted before the table has spoken."""
         now_ms = self.pool.clock.monotonic_ms()
         if now_ms - self._ticked_at_ms > CLOCK_GAP_MS:
-            self._is_in_doubt = True
+            self._is_dazed = True
         self._ticked_at_ms = now_ms
 
     async def _step(self) -> int:
@@ -206,7 +214,7 @@ class Holder:
         pool = self.pool
         if pool.snapshot is None or pool.has_regressed:
             await self._open()
-        elif self._is_in_doubt:
+        elif self._is_in_doubt or self._is_dazed:
             await self._look()
         view = self._view()
         ahead = outlook(view)
@@ -235,6 +243,7 @@ class Holder:
             await self.pool.open(self.terms.limit)
         self._note_success()
         self._is_in_doubt = False
+        self._is_dazed = False
 
     async def _write(self, view: View, after: PoolState) -> int:
         """Write what is due. Given up is gone: from before the first await, whatever the reply."""
@@ -325,17 +334,13 @@ class Holder:
 
     def _serve(self) -> None:
         """Hand usable slots to those who wait in this process, but for slots that others are more entitled to."""
-        now_hi_ms = self.pool.now_hi_ms()
-        if self.pool.snapshot is None or now_hi_ms is None or self._is_leaving or not self._next_waiter():
+        if self.pool.snapshot is None or self._is_leaving or not self._next_waiter():
             return
         view = self._view()
         due = give_ups(view, outlook(view)) if view.idle else frozenset()
         for number in sorted(view.idle - due):
-            is_usable = number < view.height and may_start_call(
-                view.owned[number], now_hi_ms=now_hi_ms, times=view.times
-            )
             waiter = self._next_waiter()
-            if waiter is not None and is_usable:
+            if waiter is not None and number < view.height and self._may_start(number):
                 self._waiters.popleft()
                 self._busy.add(number)
                 waiter.set_result(Lease(self, number))
@@ -363,7 +368,7 @@ class Holder:
 
     async def _leave(self, keeper: asyncio.Task[None]) -> None:
         """Let the keeper finish its request, then go; give up trying after `LEAVE_MAX_MS`, leases run out anyway."""
-        await keeper
+        await asyncio.wait({keeper})
         self._want = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_MAX_MS / 1_000):

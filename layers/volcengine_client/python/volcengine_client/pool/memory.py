@@ -15,7 +15,7 @@ class MemoryTable:
     Its clock is the process's own, so bounds are exact. Not for threads: one event loop at a time.
     """
 
-    pace_ms = 2
+    pace_ms = 100  # those who wait in this process are woken by each change
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock

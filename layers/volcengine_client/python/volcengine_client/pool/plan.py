@@ -309,12 +309,10 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
 
 def _swept(view: View, after: PoolState) -> PoolState:
     """Remove the entries of participants that are long gone, as far as the write has room."""
-    if view.now_lo_ms is None:
-        return after
     gone = [
         holder_id
         for holder_id, entry in view.state.queue.items()
-        if entry.expires_at_ms + view.times.skew_ms < view.now_lo_ms and holder_id != view.holder_id
+        if _is_gone(view, entry) and holder_id != view.holder_id
     ]
     change = Change.between(view.state, after)
     room = ENTRIES_A_WRITE_MAX - len(change.slots) - len(change.queue)
@@ -322,12 +320,17 @@ def _swept(view: View, after: PoolState) -> PoolState:
     return replace(after, queue={key: entry for key, entry in after.queue.items() if key not in removed})
 
 
+def _is_gone(view: View, entry: Entry) -> bool:
+    """Tell whether an entry has surely expired."""
+    return view.now_lo_ms is not None and entry.expires_at_ms + view.times.skew_ms < view.now_lo_ms
+
+
 def eviction(view: View) -> str | None:
     """Return who gives way to this newcomer in a full queue: the youngest waiter of the app with the most entries.
 
     None when there is room; "" when nobody has to, since its own app has as many.
     """
-    queue = view.state.queue
+    queue = {key: entry for key, entry in view.state.queue.items() if not _is_gone(view, entry)}
     if len(queue) < QUEUE_MAX:
         return None
     count = Counter(entry.app for entry in queue.values())

@@ -51,6 +51,7 @@ class Pool:
         self.clock = clock
         self.snapshot: PoolState | None = None
         self.seen_at_ms = 0
+        self.watchers: set[asyncio.Event] = set()
         self.leavings: set[asyncio.Task[None]] = set()
         self._kept_ms = kept_ms
         self._time: TableTime | None = None
@@ -91,10 +92,12 @@ class Pool:
         if (await self.read()).state is not None:
             return
         fresh = PoolState(limit=limit)
-        if known is not None:
-            now_hi_ms = self.now_hi_ms()
-            assert now_hi_ms is not None, "a read has just told the time"
-            fresh = rebuilt(known, now_hi_ms=now_hi_ms, height=max(limit.n, *known.slots, 1), times=self.times)
+        now_hi_ms = self.now_hi_ms()
+        assert now_hi_ms is not None, "a read has just told the time"
+        has_expired = known is not None and known.kept_until_s is not None and known.kept_until_s * 1_000 < now_hi_ms
+        if known is not None and not has_expired:
+            height = max([limit.n, known.limit.n if known.limit else 0, *(number + 1 for number in known.slots)])
+            fresh = rebuilt(known, now_hi_ms=now_hi_ms, height=height, times=self.times)
         self.snapshot = None
         sent_at_ms = self.clock.monotonic_ms()
         reply = await self.table.create(self.name, replace(fresh, kept_until_s=self.kept_until_s()))
@@ -120,6 +123,7 @@ class Pool:
         """Remember what a reply says; a snapshot older than one already seen is dropped."""
         now_ms = self.clock.monotonic_ms()
         known = self._time if self.is_time_trusted() else None
+        self._pid = os.getpid()
         self._time = reply.time if known is None else known.narrowed(reply.time)
         self._remembered_time = self._time
         self._wall_lead_ms = self.clock.wall_ms() - now_ms
@@ -132,6 +136,9 @@ class Pool:
         self.snapshot = reply.state
         self.seen_at_ms = now_ms
         self._note_free_slots(reply.state, now_ms)
+        if self._free_since_ms:
+            for changed in self.watchers:
+                changed.set()
 
     @property
     def has_regressed(self) -> bool:
