@@ -14,7 +14,7 @@ _BIG_LEAST_MS, _BIG_RATIO = 300, 0.2
 
 def chance_of(rules: Rules, app_id: str, text: str, number: int) -> Random:
     """Return the chance of the *number*-th call with a text: the same in every run with the same seed."""
-    return Random("\n".join((str(rules.seed), app_id, str(number), text)))
+    return Random("\n".join((str(rules.seed), app_id, str(number), text)).encode(errors="backslashreplace"))
 
 
 def mean_ms(rules: Rules, family: Family, audio_ms: int) -> float:

@@ -14,7 +14,7 @@ class Refusal:
 
     Attributes:
         reason: What the simulator's own record calls it.
-        status: The HTTP status.
+        status: The HTTP status; 0: no answer, the connection is cut.
         code: The code in the body.
         message: The message in the body.
     """
@@ -40,6 +40,7 @@ REQID_USED = Refusal("reqid_used", 400, 3006, "service interrupted: reqid was us
 TEXT_TOO_LONG = Refusal("text_too_long", 400, 3010, "exceed max len limit!")
 TEXT_UNREADABLE = Refusal("text_unreadable", 400, 3011, "illegal input text!")
 VOICE_GONE = Refusal("voice_gone", 400, 3050, "voice type does not exist")
+CUT = Refusal("cut_early", 0, 0, "")
 
 # What a fault of that name answers. The messages of 3005, 3030, 3032 and 3040 are documented by their meaning only.
 FAULTS = {
