@@ -204,15 +204,20 @@ class RecordedCall:
     def __init__(self, *, refusal: BaseException | None = None, send_max_ms: int = 2_000) -> None:
         self.send_max_ms = send_max_ms
         self.told: list[str] = []
+        self.heard = {step: asyncio.Event() for step in ("ready", "sent", "answered")}
         self._refusal = refusal
 
     def ready(self) -> None:
         if self._refusal is not None:
             raise self._refusal
-        self.told.append("ready")
+        self._hear("ready")
 
     def sent(self) -> None:
-        self.told.append("sent")
+        self._hear("sent")
 
     def answered(self) -> None:
-        self.told.append("answered")
+        self._hear("answered")
+
+    def _hear(self, step: str) -> None:
+        self.told.append(step)
+        self.heard[step].set()

@@ -133,6 +133,7 @@ class _Line:
 def _checked(endpoint: str) -> URL:
     try:
         url = URL(endpoint)
+        (url.host or "").encode("idna")  # as looking it up will
     except ValueError:
         url = URL()
     is_plain = url.user is None and url.password is None and not url.raw_query_string and not url.raw_fragment
