@@ -16,14 +16,25 @@ from volcengine_gateway.problems import NotJSONError, invalid
 
 ADMIN_KEY = "admin-api-key"
 CONTENT_TYPE = "content-type"
-REQUEST_ID_UNKNOWN = "unknown"
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNKNOWN = "?"
 
 
 def request_id_of(event: Mapping[str, Any]) -> str:
-    """Return the id by which API Gateway, the log and the answer name the request."""
-    context = event.get("requestContext")
-    request_id = context.get("requestId") if isinstance(context, Mapping) else None
-    return str(request_id or REQUEST_ID_UNKNOWN)
+    """Return the id by which API Gateway, the log and the answer name the request; whatever the event is."""
+    return str(_within(event, "requestContext", "requestId") or UNKNOWN)
+
+
+def method_of(event: Mapping[str, Any]) -> str:
+    """Return the method of HTTP; `?` for one that nobody knows, whatever the event is."""
+    method = str(_within(event, "requestContext", "http", "method")).upper()
+    return method if method in KNOWN_METHODS else UNKNOWN
+
+
+def _within(event: Any, *keys: str) -> Any:
+    for key in keys:
+        event = event.get(key) if isinstance(event, Mapping) else None
+    return event
 
 
 def admin_key_in(headers: Mapping[str, str]) -> str | None:

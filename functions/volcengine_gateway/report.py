@@ -25,7 +25,7 @@ def summary_of(name: str, state: PoolState, *, now_lo_ms: int | None, times: Poo
         "limit": None if state.limit is None else state.limit.n,
         "cap": None
         if cap is None
-        else {"n": cap.n if now_lo_ms is None else cap.now(now_lo_ms), "until": cap.until_ms},
+        else {"n": cap.n if now_lo_ms is None else cap.now(now_lo_ms), "until_ms": cap.until_ms},
         "slots_in_use": slots_in_use(state, now_lo_ms=now_lo_ms, times=times),
         "participants": len(state.queue),
     }

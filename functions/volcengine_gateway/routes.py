@@ -14,7 +14,15 @@ from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from volcengine_gateway.gateway import Gateway
-from volcengine_gateway.incoming import admin_key_in, batch_request_of, request_id_of, require_json, time_left_ms
+from volcengine_gateway.incoming import (
+    UNKNOWN,
+    admin_key_in,
+    batch_request_of,
+    method_of,
+    request_id_of,
+    require_json,
+    time_left_ms,
+)
 from volcengine_gateway.journal import Answered
 from volcengine_gateway.problems import (
     Answer,
@@ -29,8 +37,6 @@ from volcengine_gateway.problems import (
 )
 
 READ = ("GET", "HEAD")
-KNOWN_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-UNKNOWN = "?"
 
 
 Body = Callable[[], Awaitable[bytes]]
@@ -53,6 +59,7 @@ class Turn:
         context: Lambda's, or the server's.
         body: Reads the body; not called before the route, the headers and the admin key are right.
         request_id: By which the log and the answer name it.
+        method: Of HTTP.
         route: The rule of the route that answered.
         answer: What it answered.
     """
@@ -61,6 +68,7 @@ class Turn:
     context: TimeLeft
     body: Body
     request_id: str
+    method: str
     route: str = UNKNOWN
     answer: Answer | None = None
 
@@ -68,12 +76,6 @@ class Turn:
     def headers(self) -> Mapping[str, str]:
         """The headers, with names in lower case."""
         return {name.lower(): value for name, value in (self.event.get("headers") or {}).items()}
-
-    @property
-    def method(self) -> str:
-        """The method of HTTP; `?` for one that nobody knows."""
-        method = str(self.event["requestContext"]["http"]["method"]).upper()
-        return method if method in KNOWN_METHODS else UNKNOWN
 
     def answer_with(self, answer: Answer) -> Response[str]:
         """Remember the answer for the journal, and put it as the library wants it."""
@@ -139,7 +141,7 @@ class Routes:
     async def answer(self, event: Mapping[str, Any], context: TimeLeft, body: Body) -> dict[str, Any]:
         """Answer one event; whatever happens, with something that API Gateway understands."""
         began_at_ms = self._gateway.clock.monotonic_ms()
-        turn = Turn(event, context, body, request_id_of(event))
+        turn = Turn(event, context, body, request_id_of(event), method_of(event))
         self._turn.set(turn)
         answer = await guarded(
             self._resolver.resolve_async(event, cast("LambdaContext", context)), lambda exc: self._failed(turn, exc)
