@@ -211,7 +211,8 @@ class _Request(aiohttp.BytesPayload):
             raise aiohttp.ClientConnectionResetError("the connection closed before it was used")
         assert writer.output_size == 0, "the headers must not leave before the body"
         _bound_delivery(transport, self.call.send_max_ms)
-        transport.set_write_buffer_limits(0)
+        # `drain` is to wait for the last byte. TLS counts from the bound itself, a plain socket from above it.
+        transport.set_write_buffer_limits(1 if transport.get_extra_info("sslcontext") else 0, 0)
         self.call.ready()
         try:
             async with asyncio.timeout(self.call.send_max_ms / 1_000):
