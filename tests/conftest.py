@@ -6,11 +6,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
 TESTS = Path(__file__).parent
 # Seconds until a test counts as hanging; the other suites have pyproject's.
 HANGING_S = {"unit": 20, "model": 300}
+
+# No example fails for being slow: this machine may be busy.
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
 
 
 def pytest_sessionstart() -> None:
