@@ -214,6 +214,21 @@ async def test_a_connection_that_was_closed_while_this_process_stood_still_is_no
     assert server.request_count == 2
 
 
+async def test_connections_that_are_closed_already_are_given_up_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with wired(FINE) as (upstream, wire):
+        await asyncio.gather(*(post(wire) for _ in range(3)))
+        counts = sum(upstream.byte_counts)
+        monkeypatch.setattr(wire_room, "_is_closed_by_peer", lambda _: True)
+        call = RecordedCall()
+        with pytest.raises(errors.UpstreamUnavailableError, match="broke"):
+            await post(wire, call)
+        await upstream.all_closed.wait()
+
+        assert call.told == []
+        assert upstream.connection_count == 4
+        assert sum(upstream.byte_counts) == counts
+
+
 def test_the_kernel_knows_of_a_closed_connection() -> None:
     ours, theirs = socket.socketpair()
 
