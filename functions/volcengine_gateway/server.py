@@ -80,11 +80,15 @@ class Application:
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
+    async def close(self) -> None:
+        """Close the connections to the upstream; those who served requests do this at their end."""
+        await self._gateway.voice.close()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._gateway.voice.close()
+        await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="volcengine-tts-server", description="Text-to-speech within the account's limit, for many callers."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", default=8000, type=int, help="port to listen on (%(default)s); 0: any free one")
+    parser.add_argument("--port", default=8000, type=_port, help="port to listen on (%(default)s); 0: any free one")
     parser.add_argument("--log-level", default="info", choices=LOG_LEVELS, help="how much to tell (%(default)s)")
     given = parser.parse_args(arguments)
     _log_to_stderr(given.log_level)
@@ -207,8 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listening = _bound(given.host, given.port)
     except (SettingsError, ModuleNotFoundError) as exc:
         return _complain(parser.prog, str(exc), 2)
-    except (OSError, OverflowError) as exc:
-        return _complain(parser.prog, f"can't listen on {given.host}:{given.port}: {exc}; choose another --port", 1)
+    except OSError as exc:
+        where = f"{given.host}:{given.port}"
+        return _complain(parser.prog, f"can't listen on {where}: {exc}; choose another --host or --port", 1)
     server = uvicorn.Server(
         uvicorn.Config(
             built,
@@ -220,9 +225,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeout_graceful_shutdown=math.ceil((settings.request_deadline_ms + STOP_EXTRA_MS) / 1_000),
         )
     )
+    host, port = listening.getsockname()[:2]
+    logging.getLogger("uvicorn.error").info("Listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     with listening, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
     return 0 if server.started else 3
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError("a port is a number up to 65535")
+    return int(text)
 
 
 def _settings() -> ServerSettings:
