@@ -178,7 +178,7 @@ async def test_options_are_said_in_the_words_of_the_voice(
         (
             TaskItem(None, TEXT, "S_mine", volume=3),
             UpstreamRejectedError,
-            "The volume of cloned voice voices should be from 0.5 to 2",
+            "The volume of cloned voices should be from 0.5 to 2",
         ),
         (TaskItem(None, "\x00\u200b\x01"), errors.TextRefusedError, "nothing in the text"),
     ],

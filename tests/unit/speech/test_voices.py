@@ -52,9 +52,9 @@ def test_a_voice_belongs_to_the_family_of_its_id(voice: str, family: Family) -> 
 
 def test_v1_is_known_to_speak_all_but_the_newer_families() -> None:
     assert {family.name: family.cluster for family in (SMALL, BIG, CLONE, UNKNOWN, BIG_2, SPEECH_TO_SPEECH)} == {
-        "small model": "volcano_tts",
+        "small-model": "volcano_tts",
         "seed-tts-1.0": "volcano_tts",
-        "cloned voice": "volcano_icl",
+        "cloned": "volcano_icl",
         "unknown": "volcano_tts",
         "seed-tts-2.0": None,
         "speech-to-speech": None,

@@ -49,7 +49,9 @@ _LOGIN = _Verdict(LoginRejectedError, "The upstream does not know this app id wi
 _NO_SUCH_VOICE = _Verdict(
     VoiceNotGrantedError, "The upstream has no such voice in this API; check the voice and its family"
 )
-_NOT_GRANTED = _Verdict(VoiceNotGrantedError, "The account has not ordered this voice")  # the resource is added
+_NOT_GRANTED = _Verdict(
+    VoiceNotGrantedError, "There is no such voice, or the account has not ordered it"
+)  # the resource is added
 _TOO_LONG = _Verdict(TextRefusedError, "The text is longer than the upstream takes at once; split it")
 _UNREADABLE = _Verdict(
     TextRefusedError, "There is nothing in the text that this voice can read; check its language and its characters"

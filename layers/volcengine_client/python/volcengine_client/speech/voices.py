@@ -37,7 +37,7 @@ class Family:
     has_emotion_switch: bool = False
 
 
-SMALL = Family("small model", "volc.tts.default", "volcano_tts")
+SMALL = Family("small-model", "volc.tts.default", "volcano_tts")
 BIG = Family(
     "seed-tts-1.0",
     "volc.service_type.10029",
@@ -51,7 +51,7 @@ BIG = Family(
     has_emotion_switch=True,
 )
 CLONE = Family(
-    "cloned voice",
+    "cloned",
     "volc.megatts.default",
     "volcano_icl",
     volume_field="loudness_ratio",
