@@ -170,8 +170,8 @@ def _fill_secret(made: Deployment, wanted: Settings, aws_url: str) -> str:
 def _empty_pools(stack: Stack) -> None:
     """Forget slots that an interrupted run left taken: every function and the upstream itself have just begun anew."""
     client = embedded_aws.client("dynamodb", stack.aws_endpoint_url)
-    for item in client.scan(TableName=stack.pool_table, ProjectionExpression="pool")["Items"]:
-        client.delete_item(TableName=stack.pool_table, Key=item)
+    for item in client.scan(TableName=stack.pool_table)["Items"]:
+        client.delete_item(TableName=stack.pool_table, Key={"pool": item["pool"]})
 
 
 def _daemons(record: Any) -> list[Daemon]:

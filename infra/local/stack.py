@@ -33,10 +33,9 @@ async def _up(places: Places, wanted: Settings) -> lifecycle.Stack:
     return stack
 
 
-async def _down(places: Places) -> None:
+async def _down(places: Places) -> bool:
     with held(places):
-        was_up = await asyncio.to_thread(lifecycle.down, places)
-    _say("stopped" if was_up else "nothing was running")
+        return await asyncio.to_thread(lifecycle.down, places)
 
 
 async def _run(places: Places, wanted: Settings, out: Path) -> bool:
@@ -55,7 +54,7 @@ async def _obey(arguments: argparse.Namespace) -> bool:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     places = Places(arguments.directory.resolve())
     if arguments.command == "down":
-        await _down(places)
+        _say("stopped" if await _down(places) else "nothing was running")
         return True
     wanted = from_environment(arguments.env_file)
     if arguments.command == "run":

@@ -8,8 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import psutil
 from infra.local import embedded_aws, processes, settings
 from infra.local.lifecycle import Stack
 from infra.local.places import ROOT, Places, read
+from infra.local.simulator import Simulator
 from infra.local.waiting import until
 from volcengine_client.clock import Clock, SystemClock
 
@@ -28,6 +29,7 @@ SESSIONS_MAX = 16  # test runs on this machine at the same time
 COMMAND_MAX_S = 150
 ANSWER_MAX_S = 60
 WARM_MAX_MS = 60_000
+IDLE_MAX_MS = 60_000  # the simulator ends a call after this at the latest
 
 Json = Any
 
@@ -46,27 +48,62 @@ class Answer:
         return json.loads(self.text)
 
 
-@contextmanager
-def stack_of_stage(stage: str, **environment: str) -> Iterator[Stack]:
-    """Keep a stack of *stage* up, with the simulated upstream and made-up accounts.
+@dataclass(frozen=True)
+class Commands:
+    """`make up` and `make down` on a directory of their own, with the simulated upstream and made-up accounts."""
 
-    Args:
-        stage: `local` or `test`.
-        **environment: Settings beyond that, as `make up` takes them.
-    """
-    with _directory(stage) as directory:
+    directory: Path
+    stage: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Places:
+        """The stack's files."""
+        return Places(self.directory)
+
+    def up(self) -> Stack:
+        """Bring up the stack, or leave it as it is."""
+        self._command("up")
+        return Stack(**read(self.places.stack_file))
+
+    def down(self) -> None:
+        """Stop the stack, if it is up."""
+        self._command("down")
+
+    def daemons(self) -> list[psutil.Process]:
+        """Return the processes that `up` has started and that run."""
+        records = (read(self.places.processes_file) or {"daemons": []})["daemons"]
+        return [process for record in records if (process := processes.Daemon.parse(record).process) is not None]
+
+    def _command(self, name: str) -> None:
         inherited = {name: value for name, value in settings.inherited().items() if name not in settings.NAMES}
-        wanted = {**inherited, **environment, "STAGE": stage}
-        try:
-            _command("up", directory, wanted)
-            yield Stack(**read(Places(directory).stack_file))
-        finally:
-            _command("down", directory, wanted)
+        command = [sys.executable, "-m", "infra.local.stack", name, "--directory", str(self.directory)]
+        done = subprocess.run(
+            [*command, "--env-file", os.devnull],
+            cwd=ROOT,
+            env={**inherited, **self.settings, "STAGE": self.stage},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_MAX_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{name} failed:\n{done.stdout}{done.stderr}"
 
 
 @contextmanager
-def _directory(stage: str) -> Iterator[Path]:
-    """Claim a directory that no other test run uses."""
+def stack_of_stage(stage: str, **settings_beside: str) -> Iterator[Stack]:
+    """Keep a stack of *stage* up; settings beside that are named as `make up` takes them."""
+    with directory_of_stage(stage) as directory:
+        commands = Commands(directory, stage, settings_beside)
+        try:
+            yield commands.up()
+        finally:
+            commands.down()
+
+
+@contextmanager
+def directory_of_stage(stage: str) -> Iterator[Path]:
+    """Claim a directory that no other test run uses; an earlier one may have left its deployment there."""
     KEPT.mkdir(parents=True, exist_ok=True)
     for number in range(SESSIONS_MAX):
         with (KEPT / f"{stage}-{number}.claim").open("w", encoding="utf-8") as claim:
@@ -79,18 +116,20 @@ def _directory(stage: str) -> Iterator[Path]:
     raise AssertionError(f"{SESSIONS_MAX} test runs hold the directories in {KEPT}")
 
 
-def _command(name: str, directory: Path, environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "infra.local.stack", name, "--directory", str(directory)]
-    done = subprocess.run(
-        [*command, "--env-file", os.devnull],
-        cwd=ROOT,
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_MAX_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{name} failed:\n{done.stdout}{done.stderr}"
+@asynccontextmanager
+async def rules_kept(simulator: Simulator, *, clock: Clock | None = None) -> AsyncIterator[Simulator]:
+    """Give a test the idle simulator with an empty record, and put its rules back afterwards."""
+
+    async def is_idle() -> bool:
+        return not any(gauge["in_flight"] for gauge in (await simulator.record()).gauges)
+
+    await until(is_idle, what="the simulator is idle", within_ms=IDLE_MAX_MS, clock=clock or SystemClock())
+    rules = (await simulator.record()).report["rules"]
+    await simulator.order(reset=True)
+    try:
+        yield simulator
+    finally:
+        await simulator.order(**rules, reset=True)
 
 
 class Gateway:
