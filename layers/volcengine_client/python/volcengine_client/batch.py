@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,9 +159,8 @@ class _Batch:
 
     async def _call(self, holder: Holder, segment: _Segment, lease: Lease) -> None:
         """Make one attempt; settle the segment, or have it tried again."""
-        began_at_ms, left_ms = self._clock.monotonic_ms(), self._left_ms()
-        call_max_ms = self._pool.times.upstream_call_max_ms
-        timeout_ms = call_max_ms if left_ms is None else min(call_max_ms, left_ms)
+        call_max_ms, left_ms = self._pool.times.upstream_call_max_ms, self._left_ms()
+        timeout_ms = call_max_ms if left_ms is None else max(1, min(call_max_ms, left_ms))
         try:
             speech = await self._speaker.speak(segment.task, call=lease, timeout_ms=timeout_ms)
         except LeaseLostError:
@@ -170,24 +170,28 @@ class _Batch:
             self.outcomes.settle(segment.index, cut)
             raise
         except VolcengineError as error:
-            if isinstance(error, ConcurrencyExceededError):
-                lease.refused()
             segment.attempt_count += 1
-            self._retry_or_settle(holder, segment, error)
+            lease.ended(is_refused=isinstance(error, ConcurrencyExceededError))
+            await self._retry_or_settle(holder, segment, error)
         else:
             self._room.spend(segment.task, len(speech.audio))
-            self._pool.note_call_time(self._clock.monotonic_ms() - began_at_ms)
+            lease.ended(is_refused=False)
             self._settle(holder, segment, speech)
 
-    def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:
+    async def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:
         wait_ms = wait_before_retry_ms(error, attempt=segment.attempt_count, chance=random.random())
         left_ms = self._left_to_start_ms()
-        if wait_ms is not None and (left_ms is None or wait_ms < left_ms):
+        if wait_ms is None or (left_ms is not None and wait_ms >= left_ms):
+            self._settle(holder, segment, error)
+            if isinstance(error, LoginRejectedError):
+                self._close(error)
+        elif isinstance(error, ConcurrencyExceededError):
+            # The slot rests too: on another task it would only be refused again.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _seconds(wait_ms))
+            self._ready.put_nowait(segment)
+        else:
             asyncio.get_running_loop().call_later(wait_ms / 1_000, self._ready.put_nowait, segment)
-            return
-        self._settle(holder, segment, error)
-        if isinstance(error, LoginRejectedError):
-            self._close(error)
 
     def _settle(self, holder: Holder, segment: _Segment, outcome: Speech | VolcengineError) -> None:
         self.outcomes.settle(segment.index, outcome)

@@ -59,12 +59,14 @@ CLOCK_GAP_MS = 1_500  # a pause of this process longer than this is a gap: trust
 TICK_MS = 400  # a participant's task wakes at least this often, so that a pause of the process is noticed
 TABLE_RETRY_BASE_MS = 25  # the first wait after table trouble, doubled with each failure, full jitter
 TABLE_RETRY_MAX_MS = 1_000
+REGRESSES_MAX = 3  # older snapshots in a row after which the item was replaced, and no reply was late
 TABLE_FAILURES_MAX = 8  # failures in a row after which those who wait without a slot are told
 LEAVE_MAX_MS = 2_500  # how long leaving may take; then the leases run out by themselves
 CLOSE_MAX_MS = 5_000  # how long closing a client may take
 WEIGHT_MAX = 100  # an app's share against others'
 REFUSALS_WINDOW_MS = 3_000  # refusals for concurrency within this are counted together
 REFUSALS_BEFORE_CAP = 3  # fewer are taken for the upstream's count lagging behind ours
+REFUSALS_SHARE = 5  # as one in so many calls, or fewer, they are too
 CAP_MS = 10_000  # how long a cut of the limit lasts before it climbs by one
 CALLERS_POOL_KEPT_MS = 86_400_000  # the item of a caller's own pool expires a day after its last use
 

@@ -60,9 +60,11 @@ class Lease:
         """Note that the upstream has answered: it no longer counts the call."""
         self._is_answered = True
 
-    def refused(self) -> None:
-        """Note that the upstream refused the call for concurrency."""
-        self._holder.pool.note_refusal()
+    def ended(self, *, is_refused: bool) -> None:
+        """Note what came of the call: refused for concurrency, or worked on by the upstream."""
+        if self._began_at_ms is not None:
+            duration_ms = self._holder.pool.clock.monotonic_ms() - self._began_at_ms
+            self._holder.pool.note_call(self.number, duration_ms=duration_ms, is_refused=is_refused)
 
     @property
     def in_doubt_since_ms(self) -> int | None:
@@ -212,10 +214,12 @@ class Holder:
     async def _step(self) -> int:
         """Do the one thing that is due, and return how long to rest, milliseconds."""
         pool = self.pool
-        if pool.snapshot is None or pool.has_regressed:
+        if not pool.is_open:
             await self._open()
-        elif self._is_in_doubt or self._is_dazed:
+            return 0
+        if self._is_in_doubt or self._is_dazed:
             await self._look()
+            return 0
         view = self._view()
         ahead = outlook(view)
         after = next_write(view, ahead)
@@ -229,18 +233,13 @@ class Holder:
         return 0
 
     async def _open(self) -> None:
-        """See the pool for the first time, or after the item was replaced behind our back."""
-        if self.pool.has_regressed:
-            await self.pool.shut_replaced()
-        else:
-            await self.pool.open(self.terms.limit)
+        """See the pool for the first time, or after its item was gone or replaced."""
+        await self.pool.open(self.terms.limit)
         self._note_success()
 
     async def _look(self) -> None:
-        """Read; an item that is gone is made anew."""
-        reply = await self.pool.read()
-        if reply.state is None:
-            await self.pool.open(self.terms.limit)
+        """Read, and be sure again of what there is."""
+        await self.pool.read()
         self._note_success()
         self._is_in_doubt = False
         self._is_dazed = False
@@ -252,9 +251,7 @@ class Holder:
         self._revision = after.queue[self.holder_id].revision
         reply = await self._send(view.state, after)
         self._note_success()
-        if reply.state is None:
-            await self.pool.open(self.terms.limit)
-        elif reply.is_applied:
+        if reply.is_applied and reply.state is not None:
             self._own(reply.state)
             if view.refused_count:
                 self.pool.forget_refusals()
@@ -265,11 +262,9 @@ class Holder:
         is_join = self.holder_id not in before.queue
         self._is_in_doubt = True
         self._may_join_late |= is_join
-        sent_at_ms = self.pool.clock.monotonic_ms()
-        reply = await self.pool.table.write(self.pool.name, before, after)
+        reply = await self.pool.hear(self.pool.table.write(self.pool.name, before, after))
         self._is_in_doubt = False
         self._may_join_late &= not is_join
-        self.pool.adopt(reply, sent_at_ms=sent_at_ms)
         return reply
 
     def _own(self, state: PoolState) -> None:
@@ -334,7 +329,7 @@ class Holder:
 
     def _serve(self) -> None:
         """Hand usable slots to those who wait in this process, but for slots that others are more entitled to."""
-        if self.pool.snapshot is None or self._is_leaving or not self._next_waiter():
+        if not self.pool.is_open or self._is_leaving or not self._next_waiter():
             return
         view = self._view()
         due = give_ups(view, outlook(view)) if view.idle else frozenset()
@@ -378,11 +373,13 @@ class Holder:
     async def _try_leave(self) -> bool:
         """Write the leaving; True when nothing of this participant is left in the pool."""
         pool = self.pool
-        if pool.snapshot is None:
-            return True
         try:
-            if self._is_in_doubt or not pool.is_time_trusted():
+            if pool.is_lost:
+                await pool.open(self.terms.limit)
+            elif pool.snapshot is not None and (self._is_in_doubt or not pool.is_time_trusted()):
                 await self._look()
+            if pool.snapshot is None:
+                return not pool.is_lost
             is_gone = self.holder_id not in pool.snapshot.queue and not pool.snapshot.held_by(self.holder_id)
             if is_gone and not self._may_join_late:
                 return True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from dataclasses import replace
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
 
 from volcengine_client.clock import Clock, TableTime
+from volcengine_client.errors import PoolTableError
 from volcengine_client.limits import (
     CALL_TIME_FIRST_MS,
     CALL_TIMES_ENOUGH,
@@ -15,12 +17,29 @@ from volcengine_client.limits import (
     DEFAULT_TIMES,
     ENTRIES_A_WRITE_MAX,
     REFUSALS_BEFORE_CAP,
+    REFUSALS_SHARE,
     REFUSALS_WINDOW_MS,
+    REGRESSES_MAX,
     PoolTimes,
 )
 from volcengine_client.pool.plan import rebuilt
 from volcengine_client.pool.slots import Limit, PoolState, is_free, shut_until
 from volcengine_client.pool.table import PoolTable, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The moment in which a request left: what its reply can tell depends on it.
+
+    Attributes:
+        at_ms: On our monotonic clock.
+        wall_lead_ms: How far our wall clock was ahead of it.
+        invocation: In which invocation of this process.
+    """
+
+    at_ms: int
+    wall_lead_ms: int
+    invocation: int
 
 
 class Pool:
@@ -57,15 +76,18 @@ class Pool:
         self._time: TableTime | None = None
         self._remembered_time: TableTime | None = None
         self._wall_lead_ms = 0
+        self._invocation = 0
+        self._lost: PoolState | None = None
         self._free_since_ms: dict[int, int] = {}
         self._regress_count = 0
-        self._refused_at_ms: deque[int] = deque(maxlen=100)
+        self._calls: deque[tuple[int, int, bool]] = deque(maxlen=CALL_TIMES_KEPT)
         self._pid = os.getpid()
         self._call_times_ms: deque[int] = deque(maxlen=CALL_TIMES_KEPT)
 
     def begin_invocation(self) -> None:
         """Trust no clock from before: the process may have been frozen. What else is remembered stays a guess."""
         self._time = None
+        self._invocation += 1
 
     async def state(self) -> PoolState | None:
         """Read the pool; None when there is no such pool.
@@ -77,61 +99,75 @@ class Pool:
 
     async def read(self) -> Reply:
         """Read the pool and remember what it says."""
-        sent_at_ms = self.clock.monotonic_ms()
-        reply = await self.table.read(self.name)
-        self.adopt(reply, sent_at_ms=sent_at_ms)
+        return await self.hear(self.table.read(self.name))
+
+    async def hear(self, request: Awaitable[Reply]) -> Reply:
+        """Send a request and remember what its reply says.
+
+        Raises:
+            PoolTableError: No answer in time. A write may have happened.
+        """
+        asking = Asking(self.clock.monotonic_ms(), self._lead_ms(), self._invocation)
+        reply = await request
+        self.adopt(reply, asking)
         return reply
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the item that this process knew is gone, and what took its place was not yet made safe."""
+        return self._lost is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the item was seen, and is safe to take slots from."""
+        return self.snapshot is not None and not self.is_lost
+
     async def open(self, limit: Limit) -> None:
-        """See the pool for the first time in this process, and make the item where it is missing.
+        """See the pool, and make the item where it is missing.
 
-        An item that this process knew is never just made anew: whoever deleted it, calls may be running. Then every
-        slot starts shut (I1).
+        One that this process knew and that is gone is never just made anew, nor is a stranger's new one taken for it:
+        whoever deleted it, calls may be running. So every slot that is free is shut first (I1). Safe to repeat after a
+        failure.
+
+        Raises:
+            PoolTableError: No answer in time; the pool is not open then.
         """
-        known = self.snapshot
-        if (await self.read()).state is not None:
-            return
-        fresh = PoolState(limit=limit)
-        now_hi_ms = self.now_hi_ms()
-        assert now_hi_ms is not None, "a read has just told the time"
-        has_expired = known is not None and known.kept_until_s is not None and known.kept_until_s * 1_000 < now_hi_ms
-        if known is not None and not has_expired:
-            height = max([limit.n, known.limit.n if known.limit else 0, *(number + 1 for number in known.slots)])
-            fresh = rebuilt(known, now_hi_ms=now_hi_ms, height=height, times=self.times)
-        self.snapshot = None
-        sent_at_ms = self.clock.monotonic_ms()
-        reply = await self.table.create(self.name, replace(fresh, kept_until_s=self.kept_until_s()))
-        self.adopt(reply, sent_at_ms=sent_at_ms)
+        reply = await self.read()
+        if reply.state is None:
+            fresh = PoolState(limit=limit)
+            if self._lost is not None:
+                height = _height_used(self._lost, limit)
+                fresh = rebuilt(self._lost, now_hi_ms=self._known_now_hi_ms(), height=height, times=self.times)
+            fresh = replace(fresh, kept_until_s=self.kept_until_s())
+            reply = await self.hear(self.table.create(self.name, fresh))
+        if self._lost is not None:
+            await self._shut_free_slots(reply.state, self._lost)
 
-    async def shut_replaced(self) -> None:
-        """Shut every missing slot of an item that was replaced behind our back: calls may be running on them (I1)."""
-        self.snapshot = None
-        self._regress_count = 0
-        state = (await self.read()).state
-        while state is not None and state.limit is not None:
-            missing = [number for number in range(state.limit.n) if number not in state.slots]
-            now_hi_ms = self.now_hi_ms()
-            if not missing or now_hi_ms is None:
-                break
-            shut = {number: shut_until(now_hi_ms, self.times) for number in missing[:ENTRIES_A_WRITE_MAX]}
-            sent_at_ms = self.clock.monotonic_ms()
-            reply = await self.table.write(self.name, state, replace(state, slots={**state.slots, **shut}))
-            self.adopt(reply, sent_at_ms=sent_at_ms)
-            state = reply.state
+    async def _shut_free_slots(self, state: PoolState | None, lost: PoolState) -> None:
+        while state is not None:
+            missing = [n for n in range(_height_used(lost, state.limit)) if n not in state.slots]
+            if not missing:
+                self._lost = None
+                return
+            shut = shut_until(self._known_now_hi_ms(), self.times)
+            slots = {**state.slots, **dict.fromkeys(missing[:ENTRIES_A_WRITE_MAX], shut)}
+            state = (await self.hear(self.table.write(self.name, state, replace(state, slots=slots)))).state
 
-    def adopt(self, reply: Reply, *, sent_at_ms: int) -> None:
+    def adopt(self, reply: Reply, asking: Asking) -> None:
         """Remember what a reply says; a snapshot older than one already seen is dropped."""
         now_ms = self.clock.monotonic_ms()
-        known = self._time if self.is_time_trusted() else None
-        self._pid = os.getpid()
-        self._time = reply.time if known is None else known.narrowed(reply.time)
-        self._remembered_time = self._time
-        self._wall_lead_ms = self.clock.wall_ms() - now_ms
+        self._adopt_time(reply.time, asking)
+        is_later = asking.at_ms >= self.seen_at_ms
+        known = self.snapshot
         if reply.state is None:
+            if known is not None and is_later:
+                self._lose(known)
             return
-        if self.snapshot is not None and reply.state.rev < self.snapshot.rev:
-            self._regress_count += sent_at_ms >= self.seen_at_ms
-            return
+        if known is not None and reply.state.rev < known.rev:
+            self._regress_count += is_later
+            if self._regress_count < REGRESSES_MAX:
+                return
+            self._lose(known)
         self._regress_count = 0
         self.snapshot = reply.state
         self.seen_at_ms = now_ms
@@ -140,17 +176,40 @@ class Pool:
             for changed in self.watchers:
                 changed.set()
 
-    @property
-    def has_regressed(self) -> bool:
-        """Whether reads keep showing an older item than one already seen: it was replaced behind our back."""
-        return self._regress_count >= 3
+    def _adopt_time(self, sample: TableTime, asking: Asking) -> None:
+        """Narrow what is known of the table's clock, unless one of ours stood still while the reply was on its way."""
+        self._time = self._time if self.is_time_trusted() else None
+        self._pid = os.getpid()
+        if asking.invocation == self._invocation and self._is_steady(asking.wall_lead_ms):
+            self._time = sample if self._time is None else self._time.narrowed(sample)
+        self._remembered_time = self._time or sample
+        self._wall_lead_ms = self._lead_ms()
+
+    def _lose(self, known: PoolState) -> None:
+        """Remember that the item is gone or another's, unless its time was over and nobody can be using it."""
+        self.snapshot = None
+        now_lo_ms = self.now_lo_ms()
+        kept_until_s = known.kept_until_s
+        has_expired = now_lo_ms is not None and kept_until_s is not None and kept_until_s * 1_000 < now_lo_ms
+        if not has_expired:
+            self._lost = self._lost or known
+
+    def _known_now_hi_ms(self) -> int:
+        now_hi_ms = self.now_hi_ms()
+        if now_hi_ms is None:
+            raise PoolTableError("the clocks of this machine jumped while the pool's table was asked; ask again")
+        return now_hi_ms
+
+    def _lead_ms(self) -> int:
+        return self.clock.wall_ms() - self.clock.monotonic_ms()
+
+    def _is_steady(self, wall_lead_ms: int) -> bool:
+        """Tell whether our two clocks have gone together since the wall clock was so far ahead."""
+        return abs(self._lead_ms() - wall_lead_ms) <= self.times.skew_ms // 2
 
     def is_time_trusted(self) -> bool:
         """Whether there is a sample of this invocation, and neither clock of this machine has jumped since."""
-        if self._time is None or self._pid != os.getpid():
-            return False
-        lead_ms = self.clock.wall_ms() - self.clock.monotonic_ms()
-        return abs(lead_ms - self._wall_lead_ms) <= self.times.skew_ms // 2
+        return self._time is not None and self._pid == os.getpid() and self._is_steady(self._wall_lead_ms)
 
     def now_lo_ms(self) -> int | None:
         """Return the earliest that the table's clock can show; None when nothing is known."""
@@ -181,9 +240,11 @@ class Pool:
         now_ms = self.clock.monotonic_ms()
         return {number: now_ms - since_ms for number, since_ms in self._free_since_ms.items()}
 
-    def note_call_time(self, duration_ms: int) -> None:
-        """Remember how long a call took that the upstream worked on."""
-        self._call_times_ms.append(duration_ms)
+    def note_call(self, number: int, *, duration_ms: int, is_refused: bool) -> None:
+        """Remember a call that the upstream answered: how long it took, or that it was refused for concurrency."""
+        self._calls.append((self.clock.monotonic_ms(), number, is_refused))
+        if not is_refused:
+            self._call_times_ms.append(duration_ms)
 
     def call_time_ms(self) -> int:
         """Return how long all but one in a hundred calls take; a guess until enough were seen."""
@@ -192,22 +253,29 @@ class Pool:
             return max([CALL_TIME_FIRST_MS, *seen])
         return seen[len(seen) * 99 // 100]
 
-    def note_refusal(self) -> None:
-        """Remember that the upstream refused a call for concurrency."""
-        self._refused_at_ms.append(self.clock.monotonic_ms())
-
     def refused_count(self) -> int:
-        """Return how many calls were refused lately; 0 as long as it may be the upstream's count lagging."""
+        """Return how many slots somebody else seems to use, by the calls lately refused on them.
+
+        0 while refusals are few, alone or beside many calls that went well: then the upstream's count lags behind.
+        """
         since_ms = self.clock.monotonic_ms() - REFUSALS_WINDOW_MS
-        count = sum(1 for at_ms in self._refused_at_ms if at_ms >= since_ms)
-        return count if count >= REFUSALS_BEFORE_CAP else 0
+        recent = [(number, is_refused) for at_ms, number, is_refused in self._calls if at_ms >= since_ms]
+        refused = [number for number, is_refused in recent if is_refused]
+        is_lag = len(refused) < REFUSALS_BEFORE_CAP or len(refused) * REFUSALS_SHARE < len(recent)
+        return 0 if is_lag else len(set(refused))
 
     def forget_refusals(self) -> None:
         """Start counting anew: the limit was cut."""
-        self._refused_at_ms.clear()
+        self._calls.clear()
 
     def _note_free_slots(self, state: PoolState, now_ms: int) -> None:
         height = state.limit.n if state.limit is not None else 0
         now_lo_ms = self.now_lo_ms()
         free = {n for n in range(height) if is_free(state.slots.get(n), now_lo_ms=now_lo_ms, times=self.times)}
         self._free_since_ms = {number: self._free_since_ms.get(number, now_ms) for number in free}
+
+
+def _height_used(lost: PoolState, limit: Limit | None) -> int:
+    """Return below which number anybody may have used slots, before an item was lost or after."""
+    limits = [known.n for known in (lost.limit, limit) if known is not None]
+    return max([*limits, *(number + 1 for number in lost.slots)])
