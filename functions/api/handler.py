@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -14,6 +15,10 @@ from volcengine_gateway.aws import SecretReader, dynamodb_table, secrets_client
 from volcengine_gateway.secret import SecretKeys
 from volcengine_gateway.settings import function_settings
 from volcengine_gateway.wiring import Invocations, gateway_of
+
+# At their lowest level these write what AWS answers, the secret included (I6).
+for library in ("boto3", "botocore", "urllib3"):
+    logging.getLogger(library).setLevel(logging.INFO)
 
 # Built while Lambda initialises, and used by every invocation of this process.
 settings = function_settings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from volcengine_gateway.journal import Answered, Spoken, told_of_bug
 
@@ -20,16 +20,21 @@ class PowertoolsJournal:
 
     def spoken(self, event: Spoken) -> None:
         self._logger.info("spoken", extra=asdict(event))
-        self._metrics.add_dimension("pool", event.pool)
-        self._metrics.add_metric("Tasks", MetricUnit.Count, event.tasks)
-        self._metrics.add_metric("FailedTasks", MetricUnit.Count, event.failed)
-        self._metrics.add_metric("ConcurrencyRefusals", MetricUnit.Count, event.refused)
+        # By themselves, since only these figures are told apart by pool.
+        metrics = EphemeralMetrics()
+        metrics.add_dimension("pool", event.pool)
+        metrics.add_metric("Tasks", MetricUnit.Count, event.tasks)
+        metrics.add_metric("FailedTasks", MetricUnit.Count, event.failed)
+        metrics.add_metric("ConcurrencyRefusals", MetricUnit.Count, event.refused)
         if event.waited_ms is not None:
-            self._metrics.add_metric("SlotWait", MetricUnit.Milliseconds, event.waited_ms)
+            metrics.add_metric("SlotWait", MetricUnit.Milliseconds, event.waited_ms)
+        metrics.flush_metrics()
         self._tracer.put_annotation("pool", event.pool)
 
     def answered(self, event: Answered) -> None:
         self._logger.info("answered", extra=asdict(event))
+        self._metrics.add_metric("Requests", MetricUnit.Count, 1)
+        self._metrics.add_metric("RequestTime", MetricUnit.Milliseconds, event.duration_ms)
         self._tracer.put_annotation("route", event.route)
         self._tracer.put_annotation("status", str(event.status))
 

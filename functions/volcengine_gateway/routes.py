@@ -81,7 +81,7 @@ class Turn:
         """Remember the answer for the journal, and put it as the library wants it."""
         self.answer = answer
         headers = {**answer.headers, "X-Request-Id": self.request_id, "Cache-Control": "no-store"}
-        return Response(answer.status, "application/json" if answer.body else None, answer.body, headers)
+        return Response(int(answer.status), "application/json" if answer.body else None, answer.body, headers)
 
 
 class Resolver(APIGatewayHttpResolver):

@@ -251,7 +251,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _log_to_stderr(level: str) -> None:
     log = logging.getLogger(LOG)
     log.setLevel(level.upper())
-    log.addHandler(logging.StreamHandler())
+    log.handlers = [logging.StreamHandler()]
     log.propagate = False
 
 
