@@ -1,0 +1,627 @@
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from tests.support.lagging_table import Fate
+from tests.support.pools import NAME, TIMES, Machine, World, entry
+from tests.support.virtual_time import IN_VIRTUAL_TIME
+from volcengine_client.errors import PoolTableError
+from volcengine_client.limits import (
+    CALL_TIME_FIRST_MS,
+    CALL_TIMES_ENOUGH,
+    CALL_TIMES_KEPT,
+    REFUSALS_BEFORE_CAP,
+    REFUSALS_SHARE,
+    REFUSALS_WINDOW_MS,
+    REGRESSES_MAX,
+    PoolTimes,
+)
+from volcengine_client.pool.holder import Pool
+from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
+
+pytestmark = IN_VIRTUAL_TIME
+
+LIMIT = Limit(3, 0)
+
+
+async def _opened(world: World) -> Machine:
+    machine = world.machine()
+    await machine.pool.open(LIMIT)
+    return machine
+
+
+async def _replace_behind_its_back(world: World, machine: Machine, pool: PoolState | None = None) -> None:
+    """Give the item a past that *machine* has seen, and put a young one in its place."""
+    for revision in range(1, 6):
+        await _touch(world, revision)
+    await machine.pool.read()
+    world.table._pools.clear()
+    await world.put(pool or PoolState(limit=LIMIT))
+
+
+async def _touch(world: World, revision: int) -> None:
+    """Write something into the pool, as another participant."""
+    before = await world.state()
+    queue = {**before.queue, "other": entry(revision=revision, expires_at_ms=world.truth.now_ms() + 60_000)}
+    after = PoolState(before.rev, before.slots, queue, before.limit, before.cap, before.kept_until_s)
+    assert (await world.table.write(NAME, before, after)).is_applied
+
+
+# --- the item: seen, made, gone, replaced ---------------------------------------------------------------------------
+
+
+async def test_the_state_of_a_pool_that_nobody_made_is_none() -> None:
+    assert await World().machine().pool.state() is None
+
+
+async def test_opening_makes_a_missing_item_with_all_slots_free_and_the_limit() -> None:
+    world = World()
+    await _opened(world)
+
+    assert await world.state() == PoolState(rev=1, limit=LIMIT)
+
+
+async def test_an_item_that_is_gone_closes_the_pool_at_once() -> None:
+    """I1: nobody in this process may go on with leases that the next item does not know."""
+    world = World()
+    machine = await _opened(world)
+    world.table._pools.clear()
+    await machine.pool.read()
+
+    assert not machine.pool.is_open
+    assert machine.pool.snapshot is None
+
+
+async def test_a_reply_from_before_the_item_was_made_does_not_mean_that_it_is_gone() -> None:
+    world = World()
+    machine = world.machine()
+    machine.table.late_ms = 400
+    machine.table.fates["read"].append(Fate.SLOW)
+    old = asyncio.create_task(machine.pool.read())
+    await machine.clock.sleep(50)
+    await machine.pool.open(LIMIT)
+
+    assert (await old).state is None
+    assert machine.pool.is_open
+
+
+async def test_opening_an_item_that_stands_changes_nothing() -> None:
+    world = World()
+    await world.put(PoolState(limit=Limit(7, 5)))
+
+    machine = await _opened(world)
+
+    assert machine.pool.snapshot == PoolState(rev=1, limit=Limit(7, 5))
+    assert machine.table.counts == {"read": 1}
+
+
+async def test_of_two_that_open_a_pool_at_once_both_see_the_one_item() -> None:
+    world = World()
+    one, other = world.machine(), world.machine()
+    await asyncio.gather(one.pool.open(Limit(3, 0)), other.pool.open(Limit(5, 0)))
+
+    assert one.pool.snapshot == other.pool.snapshot == await world.state()
+
+
+async def test_an_item_that_was_known_and_is_gone_comes_back_with_every_slot_shut() -> None:
+    """I1: whoever deleted it, calls may be running."""
+    world = World()
+    machine = await _opened(world)
+    world.table._pools.clear()
+    gone_at_ms = world.truth.now_ms()
+
+    await machine.pool.open(LIMIT)
+
+    state = await world.state()
+    assert {number: slot.holder_id for number, slot in state.slots.items()} == dict.fromkeys(range(3), SHUT)
+    assert all(slot.expires_at_ms >= gone_at_ms + TIMES.upstream_call_max_ms for slot in state.slots.values())
+    assert state.limit == LIMIT
+
+
+@pytest.mark.parametrize(
+    ("known", "mine", "height"),
+    [
+        (PoolState(limit=Limit(8, 0)), Limit(3, 0), 8),
+        (PoolState(limit=Limit(3, 0)), Limit(8, 0), 8),
+        (PoolState(limit=Limit(2, 9), slots={6: Slot("other", 0)}), Limit(2, 9), 7),
+    ],
+    ids=["its limit was higher", "ours is higher", "slots beyond the limit were in use"],
+)
+async def test_an_item_made_anew_shuts_every_slot_that_anybody_may_have_used(
+    known: PoolState, mine: Limit, height: int
+) -> None:
+    """I1."""
+    world = World()
+    await world.put(known)
+    machine = world.machine()
+    await machine.pool.read()
+    world.table._pools.clear()
+
+    await machine.pool.open(mine)
+
+    assert set((await world.state()).slots) == set(range(height))
+
+
+@pytest.mark.parametrize("fate", [Fate.LOST, Fate.THROTTLED])
+async def test_an_item_that_could_not_be_made_anew_is_still_shut_at_the_next_try(fate: Fate) -> None:
+    """I1: a failed try must not make us forget that the item was known."""
+    world = World()
+    machine = await _opened(world)
+    world.table._pools.clear()
+    machine.table.fates["create"].append(fate)
+
+    with pytest.raises(PoolTableError):
+        await machine.pool.open(LIMIT)
+    await machine.pool.open(LIMIT)
+
+    assert await world.shut_count() == LIMIT.n
+
+
+async def test_an_item_that_a_stranger_made_anew_first_is_shut_all_the_same() -> None:
+    """I1: between our finding it gone and making it, a newcomer who knows nothing makes it with free slots."""
+    world = World()
+    machine = await _opened(world)
+    world.table._pools.clear()
+
+    async def stranger() -> None:
+        await machine.clock.sleep(8)  # after the read, before the create
+        await world.put(PoolState(limit=LIMIT))
+
+    await asyncio.gather(machine.pool.open(LIMIT), stranger())
+
+    assert await world.shut_count() == LIMIT.n
+
+
+async def test_a_callers_item_that_ran_out_of_its_time_is_made_with_free_slots() -> None:
+    """Nobody deleted it: nobody used it for so long."""
+    world = World()
+    machine = world.machine()
+    pool = Pool(NAME, table=machine.table, times=TIMES, clock=machine.clock, kept_ms=60_000)
+    await pool.open(LIMIT)
+    await machine.clock.sleep(62_000)
+    world.table._pools.clear()
+
+    await pool.open(LIMIT)
+
+    assert (await world.state()).slots == {}
+
+
+async def test_a_callers_item_that_is_gone_before_its_time_comes_back_shut() -> None:
+    """I1."""
+    world = World()
+    machine = world.machine()
+    pool = Pool(NAME, table=machine.table, times=TIMES, clock=machine.clock, kept_ms=60_000)
+    await pool.open(LIMIT)
+    await machine.clock.sleep(40_000)
+    world.table._pools.clear()
+
+    await pool.open(LIMIT)
+
+    assert await world.shut_count() == LIMIT.n
+
+
+async def test_an_older_snapshot_is_dropped() -> None:
+    """Time runs forward: an old reply may come last."""
+    world = World()
+    machine = await _opened(world)
+    machine.table.late_ms = 400
+    machine.table.fates["read"].append(Fate.SLOW)
+    old = asyncio.create_task(machine.pool.read())
+    await machine.clock.sleep(20)
+    await _touch(world, 1)
+    await machine.pool.read()
+
+    reply = await old
+
+    assert reply.state is not None
+    assert reply.state.rev == 1
+    assert machine.pool.snapshot == await world.state()
+
+
+async def test_one_old_reply_is_no_sign_that_the_item_was_replaced() -> None:
+    world = World()
+    machine = await _opened(world)
+    machine.table.late_ms = 400
+    machine.table.fates["read"] += [Fate.SLOW] * 5
+    old = [asyncio.create_task(machine.pool.read()) for _ in range(5)]
+    await machine.clock.sleep(20)
+    await _touch(world, 1)
+    await machine.pool.read()
+    await asyncio.gather(*old)
+
+    assert machine.pool.is_open
+
+
+async def test_reads_that_keep_showing_an_older_item_mean_that_it_was_replaced() -> None:
+    world = World()
+    machine = await _opened(world)
+    await _replace_behind_its_back(world, machine)
+    for _ in range(REGRESSES_MAX):
+        assert machine.pool.is_open
+        await machine.pool.read()
+
+    assert not machine.pool.is_open
+
+
+async def test_a_newer_snapshot_in_between_ends_the_suspicion() -> None:
+    world = World()
+    machine = await _opened(world)
+    await _replace_behind_its_back(world, machine)
+    await machine.pool.read()
+    await machine.pool.read()
+    for revision in range(1, 9):
+        await _touch(world, revision)
+    await machine.pool.read()
+    await machine.pool.read()
+
+    assert machine.pool.is_open
+
+
+async def _regressed(world: World, pool: PoolState | None = None) -> Machine:
+    machine = await _opened(world)
+    await _replace_behind_its_back(world, machine, pool)
+    for _ in range(REGRESSES_MAX):
+        await machine.pool.read()
+    assert not machine.pool.is_open
+    return machine
+
+
+async def test_a_replaced_item_gets_its_missing_slots_shut() -> None:
+    """I1: calls that the old item knew of may be running."""
+    world = World()
+    taken = Slot("newcomer", world.truth.now_ms() + 9_000)
+    machine = await _regressed(world, PoolState(limit=LIMIT, slots={1: taken}))
+    at_ms = world.truth.now_ms()
+
+    await machine.pool.open(LIMIT)
+
+    slots = (await world.state()).slots
+    assert slots[1] == taken
+    assert {slots[0].holder_id, slots[2].holder_id} == {SHUT}
+    assert min(slots[0].expires_at_ms, slots[2].expires_at_ms) >= at_ms + TIMES.upstream_call_max_ms
+    assert machine.pool.is_open
+    assert machine.pool.snapshot == await world.state()
+
+
+async def test_a_replaced_item_with_a_lower_limit_is_shut_as_high_as_the_old_one_was() -> None:
+    """I1: whoever knows the true limit raises it again while old calls run."""
+    world = World()
+    machine = await _regressed(world, PoolState(limit=Limit(1, 0)))
+
+    await machine.pool.open(LIMIT)
+
+    assert set((await world.state()).slots) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_replaced_item_that_could_not_be_shut_is_still_to_be_shut(kind: str) -> None:
+    """I1: table trouble in the middle must not make us take the new item for the old one."""
+    world = World()
+    machine = await _regressed(world)
+    machine.table.fates[kind].append(Fate.LOST)
+
+    with pytest.raises(PoolTableError):
+        await machine.pool.open(LIMIT)
+
+    assert not machine.pool.is_open
+    await machine.pool.open(LIMIT)
+    assert await world.shut_count() == LIMIT.n
+    assert machine.pool.is_open
+
+
+async def test_a_replaced_item_with_hundreds_of_slots_is_shut_in_several_writes() -> None:
+    world = World()
+    machine = await _regressed(world, PoolState(limit=Limit(200, 0)))
+
+    await machine.pool.open(LIMIT)
+
+    assert await world.shut_count() == 200
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_known_of_the_tables_clock_before_a_reply() -> None:
+    pool = World().machine().pool
+
+    assert pool.now_lo_ms() is None
+    assert pool.now_hi_ms() is None
+    assert not pool.is_time_trusted()
+
+
+@pytest.mark.parametrize("drift_ppm", [-400, 0, 400])
+async def test_the_tables_clock_is_between_its_bounds_however_our_clock_runs(drift_ppm: int) -> None:
+    world = World()
+    machine = world.machine()
+    machine.clock._drift_ppm = drift_ppm
+    for _ in range(50):
+        await machine.pool.read()
+        await machine.clock.sleep(1_370)
+        lo_ms, hi_ms = machine.pool.now_lo_ms(), machine.pool.now_hi_ms()
+
+        assert lo_ms is not None
+        assert hi_ms is not None
+        assert lo_ms <= world.truth.now_ms() <= hi_ms
+
+
+async def test_many_replies_narrow_the_bounds_below_a_reply_s_own_second() -> None:
+    machine = World().machine()
+    for _ in range(40):
+        await machine.pool.read()
+        await machine.clock.sleep(93)
+    lo_ms, hi_ms = machine.pool.now_lo_ms(), machine.pool.now_hi_ms()
+
+    assert lo_ms is not None
+    assert hi_ms is not None
+    assert hi_ms - lo_ms < 200
+
+
+async def test_a_wall_clock_that_was_always_wrong_does_no_harm() -> None:
+    world = World()
+    machine = world.machine()
+    machine.clock.set_wall(ahead_ms=-86_400_000)
+    await machine.pool.read()
+    lo_ms, hi_ms = machine.pool.now_lo_ms(), machine.pool.now_hi_ms()
+
+    assert lo_ms is not None
+    assert hi_ms is not None
+    assert lo_ms <= world.truth.now_ms() <= hi_ms
+
+
+@pytest.mark.parametrize("ahead_ms", [-600, 600])
+async def test_a_jump_of_the_wall_clock_ends_trust_until_the_next_reply(ahead_ms: int) -> None:
+    machine = await _opened(World())
+    machine.clock.set_wall(ahead_ms=ahead_ms)
+
+    assert machine.pool.now_lo_ms() is None
+    assert machine.pool.now_hi_ms() is None
+    await machine.pool.read()
+    assert machine.pool.is_time_trusted()
+
+
+async def test_a_small_correction_of_the_wall_clock_is_none() -> None:
+    machine = await _opened(World())
+    machine.clock.set_wall(ahead_ms=TIMES.skew_ms // 2)
+
+    assert machine.pool.is_time_trusted()
+
+
+async def test_small_corrections_between_replies_add_up_to_no_jump() -> None:
+    machine = await _opened(World())
+    for step in range(1, 20):
+        machine.clock.set_wall(ahead_ms=step * 300)
+        await machine.pool.read()
+
+        assert machine.pool.is_time_trusted()
+
+
+async def test_a_suspended_machine_trusts_no_bound_from_before() -> None:
+    """Its monotonic clock stood still, so the old bounds would be early by the whole night."""
+    world = World()
+    machine = await _opened(world)
+    machine.clock.suspend(3_600_000)
+
+    assert machine.pool.now_hi_ms() is None
+    await machine.pool.read()
+    now_hi_ms = machine.pool.now_hi_ms()
+    assert now_hi_ms is not None
+    assert now_hi_ms >= world.truth.now_ms()
+
+
+async def test_a_reply_from_before_the_machine_was_suspended_tells_no_time_after_it() -> None:
+    """I1: the reply lay in the socket all night, and says yesterday's time."""
+    world = World()
+    machine = await _opened(world)
+    machine.table.late_ms = 500
+    machine.table.fates["read"].append(Fate.SLOW)
+    reading = asyncio.create_task(machine.pool.read())
+    await machine.clock.sleep(100)
+    machine.clock.suspend(3_600_000)
+    await reading
+
+    now_hi_ms = machine.pool.now_hi_ms()
+    assert now_hi_ms is None or now_hi_ms >= world.truth.now_ms()
+
+
+async def test_a_new_invocation_knows_no_time_before_a_reply_of_its_own() -> None:
+    """Lambda may have been frozen in between, with all of its clocks."""
+    machine = await _opened(World())
+    machine.pool.begin_invocation()
+
+    assert machine.pool.now_lo_ms() is None
+    assert machine.pool.now_hi_ms() is None
+    await machine.pool.read()
+    assert machine.pool.is_time_trusted()
+
+
+async def test_a_reply_to_the_invocation_before_tells_the_new_one_no_time() -> None:
+    """I1: a leaving that was frozen with its request on the way gets the old answer in the next invocation."""
+    machine = await _opened(World())
+    machine.table.late_ms = 500
+    machine.table.fates["read"].append(Fate.SLOW)
+    reading = asyncio.create_task(machine.pool.read())
+    await machine.clock.sleep(100)
+    machine.pool.begin_invocation()
+    await reading
+
+    assert not machine.pool.is_time_trusted()
+
+
+async def test_the_estimate_survives_the_invocation_and_is_never_late() -> None:
+    world = World()
+    machine = await _opened(world)
+    await machine.clock.sleep(30_000)
+    machine.pool.begin_invocation()
+
+    assert world.truth.now_ms() - 1_100 <= machine.pool.estimate_ms() <= world.truth.now_ms()
+
+
+async def test_a_child_process_trusts_no_time_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = await _opened(World())
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+
+    assert not machine.pool.is_time_trusted()
+
+
+async def test_an_item_is_kept_for_its_time_after_each_use() -> None:
+    world = World()
+    machine = world.machine()
+    pool = Pool(NAME, table=machine.table, times=TIMES, clock=machine.clock, kept_ms=60_000)
+    await pool.open(LIMIT)
+
+    kept_until_s = pool.kept_until_s()
+    assert kept_until_s is not None
+    assert 0 <= world.truth.now_ms() // 1_000 + 60 - kept_until_s <= 2
+    assert (await world.state()).kept_until_s == pytest.approx(kept_until_s, abs=1)
+    assert machine.pool.kept_until_s() is None
+
+
+# --- free slots -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_slot_counts_as_free_since_it_was_first_seen_free() -> None:
+    world = World()
+    taken = Slot("other", world.truth.now_ms() + 60_000)
+    await world.put(PoolState(limit=LIMIT, slots={0: taken}))
+    machine = world.machine()
+    await machine.pool.read()
+    await machine.clock.sleep(100)
+    await machine.pool.read()
+    await machine.clock.sleep(50)
+
+    assert machine.pool.free_for_ms() == {1: 156, 2: 156}  # one more read, of 6 ms, since they were seen
+
+
+async def test_a_slot_that_was_taken_in_between_is_free_for_as_long_as_since_then() -> None:
+    world = World()
+    machine = await _opened(world)
+    before = await world.state()
+    taken = PoolState(1, {0: Slot("other", world.truth.now_ms())}, limit=LIMIT)
+    assert (await world.table.write(NAME, before, taken)).is_applied
+    await machine.pool.read()
+    before = await world.state()
+    assert (await world.table.write(NAME, before, PoolState(2, limit=LIMIT))).is_applied
+    await machine.clock.sleep(300)
+    await machine.pool.read()
+
+    free_for_ms = machine.pool.free_for_ms()
+    assert free_for_ms[0] == 0
+    assert free_for_ms[1] >= 300
+
+
+async def test_those_who_wait_in_this_process_are_woken_when_a_free_slot_is_seen() -> None:
+    world = World()
+    await world.put(PoolState(limit=Limit(1, 0), slots={0: Slot("other", world.truth.now_ms() + 60_000)}))
+    machine = world.machine()
+    woken = asyncio.Event()
+    machine.pool.watchers.add(woken)
+    await machine.pool.read()
+    assert not woken.is_set()
+    before = await world.state()
+    assert (await world.table.write(NAME, before, PoolState(2, limit=Limit(1, 0)))).is_applied
+    await machine.pool.read()
+
+    assert woken.is_set()
+
+
+# --- how long calls take, and refusals --------------------------------------------------------------------------------
+
+
+def _spoke(pool: Pool, *durations_ms: int) -> None:
+    for duration_ms in durations_ms:
+        pool.note_call(0, duration_ms=duration_ms, is_refused=False)
+
+
+def _was_refused(pool: Pool, *numbers: int) -> None:
+    for number in numbers:
+        pool.note_call(number, duration_ms=1, is_refused=True)
+
+
+async def test_calls_are_thought_to_take_long_until_enough_were_seen() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *[100] * (CALL_TIMES_ENOUGH - 1))
+
+    assert pool.call_time_ms() == CALL_TIME_FIRST_MS
+    _spoke(pool, 100)
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_call_longer_than_the_guess_counts_at_once() -> None:
+    pool = World().machine().pool
+    _spoke(pool, CALL_TIME_FIRST_MS + 1_000)
+
+    assert pool.call_time_ms() == CALL_TIME_FIRST_MS + 1_000
+
+
+async def test_all_but_one_in_a_hundred_calls_take_no_longer_than_said() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *range(1, 201))
+
+    assert pool.call_time_ms() == 199
+
+
+async def test_calls_of_long_ago_are_forgotten() -> None:
+    pool = World().machine().pool
+    _spoke(pool, 50_000, *[100] * CALL_TIMES_KEPT)
+
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *[100] * CALL_TIMES_ENOUGH)
+    _was_refused(pool, *[0] * CALL_TIMES_ENOUGH)
+
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_lone_refusal_is_the_upstreams_count_lagging() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, *range(REFUSALS_BEFORE_CAP - 1))
+
+    assert pool.refused_count() == 0
+
+
+async def test_refusals_close_to_each_other_count_by_the_slots_that_they_met() -> None:
+    machine = World().machine()
+    _was_refused(machine.pool, 1, 2, 2, 2, 5)
+    await machine.clock.sleep(REFUSALS_WINDOW_MS)
+
+    assert machine.pool.refused_count() == 3
+
+
+async def test_refusals_far_from_each_other_do_not_count() -> None:
+    machine = World().machine()
+    for number in range(REFUSALS_BEFORE_CAP * 2):
+        _was_refused(machine.pool, number)
+        await machine.clock.sleep(REFUSALS_WINDOW_MS // (REFUSALS_BEFORE_CAP - 1))
+
+    assert machine.pool.refused_count() == 0
+
+
+async def test_refusals_beside_many_calls_that_went_well_are_the_upstreams_count_lagging() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, 1, 2, 3)
+    _spoke(pool, *[100] * (3 * REFUSALS_SHARE - 3))
+
+    assert pool.refused_count() == 3
+    _spoke(pool, 100)
+    assert pool.refused_count() == 0
+
+
+async def test_refusals_that_led_to_a_cut_are_forgotten() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, *range(REFUSALS_BEFORE_CAP))
+    pool.forget_refusals()
+
+    assert pool.refused_count() == 0
+
+
+async def test_a_pool_lives_by_the_default_times() -> None:
+    machine = World().machine()
+
+    assert Pool(NAME, table=machine.table, clock=machine.clock).times == PoolTimes()
