@@ -13,7 +13,7 @@ from infra.local.upstream.voices import Sound
 
 SAMPLE_RATE = 22_050  # hertz; what the library speaks
 WORDS_A_MINUTE = 175  # at speed 1
-WORDS_A_MINUTE_MIN, WORDS_A_MINUTE_MAX = 80, 440  # what the library does by itself
+WORDS_A_MINUTE_MIN, WORDS_A_MINUTE_MAX = 80, 350  # beyond, the library does not keep to the pace
 AMPLITUDE = 60  # of the library's 0 to 200; a louder voice may overdrive it
 
 _RETRIEVAL_WITHOUT_THREADS, _UTF8 = 2, 1

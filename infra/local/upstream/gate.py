@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from infra.local.upstream.asks import Ask, RefusedError, ask_of, body_of, check_text, section, token_of
@@ -127,7 +127,7 @@ class Gate:
     def _refuse_by_fault(self, fault: str | None) -> None:
         at_once = {"3003": too_many_at_once(self.rules.refusal_style), "noauth": WRONG_LOGIN, "cut_early": CUT}
         if fault in at_once:
-            raise RefusedError(at_once[fault], is_injected=True)
+            raise RefusedError(replace(at_once[fault], reason=fault), is_injected=True)
 
     def _check_in_engine(self, ask: Ask, *, is_new: bool) -> None:
         if not is_new:

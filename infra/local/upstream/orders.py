@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from infra.local.upstream.rules import Fault, Rules
 
@@ -33,8 +33,7 @@ class Orders(BaseModel):
         Raises:
             ValueError: It is none, or a part has a wrong shape.
         """
-        if not isinstance(body, dict):
-            raise ValueError("the body should be a JSON object")  # noqa: TRY004
-        changes = {name: value for name, value in body.items() if name in Rules.model_fields}
-        others = {name: value for name, value in body.items() if name not in Rules.model_fields}
+        given = TypeAdapter(dict[str, Any]).validate_python(body)
+        changes = {name: value for name, value in given.items() if name in Rules.model_fields}
+        others = {name: value for name, value in given.items() if name not in Rules.model_fields}
         return cls.model_validate({**others, "changes": changes})
