@@ -86,8 +86,8 @@ def _save(batches: list[Batch], out: Path) -> int:
 
 
 def _table(batches: list[Batch], record: Record | None) -> Table:
-    table = Table("app", box=SIMPLE_HEAD)
-    for name in ("task", "voice"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("app", "task", "voice"):
         table.add_column(name, no_wrap=True)
     for name in ("audio s", "waited s", "spoken s"):
         table.add_column(name, justify="right")
