@@ -6,6 +6,7 @@ import asyncio
 import base64
 import importlib
 import io
+import itertools
 import json
 import sys
 import wave
@@ -21,8 +22,11 @@ import pytest
 from moto import mock_aws
 
 from tests.support.scripted_upstream import Exchange, ScriptedUpstream, refuses, speaks
+from volcengine_client.limits import ANSWER_RESERVE_MS, CALL_TIME_FIRST_MS
 from volcengine_gateway.settings import SettingsError
 
+ONE_ATTEMPT_MS = CALL_TIME_FIRST_MS + 2 * ANSWER_RESERVE_MS + 250  # leaves hardly any time for another
+PROCESSES = itertools.count()
 EVENTS = Path(__file__).parents[2] / "events"
 ADMIN_KEY = "admin-key-of-the-events"
 ACCESS_KEY = "canary-access-key"
@@ -38,7 +42,6 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "VOLCENGINE_TTS_SECRET_ID": "the-secret",
     "VOLCENGINE_TTS_POOL_TABLE": "the-table",
-    "POWERTOOLS_SERVICE_NAME": "api",
     "POWERTOOLS_METRICS_NAMESPACE": "VolcengineTTS",
     "POWERTOOLS_LOG_LEVEL": "DEBUG",
 }
@@ -61,9 +64,10 @@ class Context:
     memory_limit_in_mb: int = 1_024
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:gateway"
     aws_request_id: str = "6f7d8a5e-0000-4000-8000-000000000001"
+    remaining_ms: int = 29_000
 
     def get_remaining_time_in_millis(self) -> int:
-        return 29_000
+        return self.remaining_ms
 
 
 @dataclass
@@ -73,8 +77,8 @@ class Function:
     module: ModuleType
     upstream: ScriptedUpstream
 
-    def __call__(self, sent: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self.module.lambda_handler(sent, Context())
+    def __call__(self, sent: Mapping[str, Any], *, remaining_ms: int = 29_000) -> dict[str, Any]:
+        answer: dict[str, Any] = self.module.lambda_handler(sent, Context(remaining_ms=remaining_ms))
         return answer
 
     def put_secret(self, content: str) -> None:
@@ -107,6 +111,7 @@ def _import_handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., F
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", f"api-{next(PROCESSES)}")  # a name's logger keeps its first stream
     loop = asyncio.new_event_loop()  # the upstream answers while the handler waits, on the handler's own loop
     monkeypatch.setattr(asyncio, "new_event_loop", lambda: loop)
     upstream = ScriptedUpstream(speaks_as_asked)
@@ -316,8 +321,8 @@ def test_a_function_with_a_wrong_setting_does_not_start(name: str, import_handle
 def test_nothing_secret_is_written_anywhere(
     import_handler: ImportHandler, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG")
     handler = import_handler()
+    caplog.set_level("DEBUG")
     text = "canary-text"
     own = {"volcengine_tts_appid": "2000000002", "volcengine_tts_access_key": "canary-callers-key"}
     wrong_key = event("generate_batch")
@@ -333,11 +338,10 @@ def test_nothing_secret_is_written_anywhere(
     answers: list[dict[str, Any]] = []
     for script in scripts:
         handler.upstream.script = [script]
-        for tasks in ([{"text": text}], [{"text": text, "encoding": "wav"}, {"text": text + "!"}]):
-            answers += [handler(batch(tasks)), handler(batch(tasks, credentials=own))]
-    for sent in (wrong_key, broken_base64, batch([{"text": text, "speed": text}]), {**event("health"), "body": text}):
-        answers.append(handler(sent))
-    answers.append(handler({"Records": [{"body": text}]}))
+        for also in ({}, {"credentials": own}):
+            tasks = [{"text": text}, {"text": text + "!", "encoding": "wav"}]
+            answers.append(handler(batch(tasks, **also), remaining_ms=ONE_ATTEMPT_MS))
+    answers += map(handler, (wrong_key, broken_base64, batch([{"text": text, "speed": text}]), {"Records": [text]}))
 
     items = boto3.client("dynamodb").scan(TableName="the-table")["Items"]
     written = capfd.readouterr()
