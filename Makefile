@@ -9,6 +9,8 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 PYTHON_READY := .venv/.ready
 NODE_READY := infra/node_modules/.ready
+SAM_VERSION := 1.170.0
+EMULATOR_READY := .local/sam/emulator/.ready-$(SAM_VERSION)
 STACK := $(BIN)/python -m infra.local.stack
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --no-emit-index-url --no-header \
 	--no-annotate --python-version 3.11 -o tests/requirements.txt
@@ -30,7 +32,7 @@ up: setup ## Start the local stack and leave it running (STAGE=test make up: wit
 down: $(PYTHON_READY) ## Stop the local stack
 	@$(STACK) down
 
-test: lint setup ## Run every check: format, lint, types, walls, tests
+test: lint setup $(EMULATOR_READY) ## Run every check: format, lint, types, walls, tests
 	$(BIN)/pytest
 
 lint: $(PYTHON_READY) ## Check format, lint rules, types and walls
@@ -78,4 +80,11 @@ $(NODE_READY): infra/package.json infra/package-lock.json
 		echo "See https://nodejs.org, or your system's packages."; exit 1; }
 	@echo "Installing the CDK command line"
 	@npm ci --prefix infra --no-audit --no-fund --silent
+	@touch $@
+
+# A program for Linux inside the wheel of the SAM command line, whose own libraries are not needed for it.
+$(EMULATOR_READY): | $(PYTHON_READY)
+	@echo "Installing Lambda's Runtime Interface Emulator"
+	@rm -rf .local/sam/emulator
+	@$(BIN)/uv pip install -q --no-deps --target .local/sam/emulator aws-sam-cli==$(SAM_VERSION)
 	@touch $@
