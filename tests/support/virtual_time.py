@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 
+import looptime
 import pytest
 
-# A test with this mark runs in virtual time; one that still waits after an hour of it is dead.
-IN_VIRTUAL_TIME = pytest.mark.looptime(noop_cycles=0, end=3_600)
+END_S = 3_600  # a test that still waits after an hour of virtual time is dead
+IN_VIRTUAL_TIME = pytest.mark.looptime(noop_cycles=0, end=END_S)
 
 EPOCH_MS = 1_800_000_000_000  # where true time begins, Unix milliseconds
 BOOT_MS = 1_000_000  # where monotonic clocks begin
 
 
 class TrueTime:
-    """What a perfect clock shows: the event loop's virtual time, and what was skipped while no task could run."""
+    """What a perfect clock shows: the event loop's virtual time, and the time in which its machine was suspended."""
 
     def __init__(self) -> None:
-        self._skipped_ms = 0
+        self._suspended_ms = 0
 
     def now_ms(self) -> int:
         """Return Unix milliseconds."""
-        return EPOCH_MS + self._skipped_ms + round(asyncio.get_running_loop().time() * 1_000)
+        return EPOCH_MS + self._suspended_ms + round(asyncio.get_running_loop().time() * 1_000)
 
-    def skip(self, duration_ms: int) -> None:
-        """Let time pass in which no task of this event loop runs."""
-        self._skipped_ms += duration_ms
+    def pause(self, duration_ms: int) -> None:
+        """Let time pass in which no task of this event loop runs; what was to happen meanwhile happens at its end."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, looptime.LoopTimeEventLoop)
+        loop.setup_looptime(start=loop.time() + duration_ms / 1_000, noop_cycles=0, end=END_S)
+
+    def suspend(self, duration_ms: int) -> None:
+        """Let time pass that this event loop never learns of."""
+        self._suspended_ms += duration_ms
 
 
 class VirtualClock:
@@ -55,11 +62,11 @@ class VirtualClock:
 
     def pause(self, duration_ms: int) -> None:
         """Stop the process, as SIGSTOP does: all clocks go on, no task runs."""
-        self.truth.skip(duration_ms)
+        self.truth.pause(duration_ms)
 
     def suspend(self, duration_ms: int) -> None:
         """Stop the machine: its monotonic clock stands still, its wall clock is right again afterwards."""
-        self.truth.skip(duration_ms)
+        self.truth.suspend(duration_ms)
         self._suspended_ms += duration_ms
 
     def set_wall(self, *, ahead_ms: int) -> None:

@@ -80,7 +80,7 @@ class Holder:
         terms: How it takes part.
         leave_by_ms: On our monotonic clock, when the context must have ended; None: whenever.
 
-    A single background task reads and writes, so that one write is in flight at a time. Which slots are usable is
+    One task in the background reads and writes, so that one write is in flight at a time. Which slots are usable is
     learned only from its own writes that were applied, never from a read.
     """
 
@@ -100,7 +100,8 @@ class Holder:
         self._is_in_doubt = False
         self._may_join_late = False
         self._is_leaving = False
-        self._is_dazed = False
+        self._gap_count = 0
+        self._gap_count_mended = 0
         self._pid = os.getpid()
         self._failure_count = 0
         self._ticked_at_ms = 0
@@ -108,12 +109,14 @@ class Holder:
         self._waiters: deque[asyncio.Future[Lease]] = deque()
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._pulse: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Start taking part; slots come when they are wanted."""
         self._joined_at_ms = self._ticked_at_ms = self.pool.clock.monotonic_ms()
         self._keeper = asyncio.create_task(self._keep())
         self._keeper.add_done_callback(self._tell_of_bug)
+        self._pulse = asyncio.create_task(self._beat())
         self.pool.watchers.add(self._changed)
         return self
 
@@ -122,7 +125,9 @@ class Holder:
     ) -> None:
         """Leave the pool: bounded in time, finished in the background when that is over or this is cancelled (I2)."""
         assert self._keeper is not None
+        assert self._pulse is not None
         self._is_leaving = True
+        self._pulse.cancel()
         self.pool.watchers.discard(self._changed)
         self._changed.set()
         leaving = asyncio.create_task(self._leave(self._keeper))
@@ -178,17 +183,31 @@ class Holder:
         """Tell whether the call rule lets a call start on the slot now; a process just back from a pause says no."""
         now_hi_ms = self.pool.now_hi_ms()
         slot = self._owned.get(number)
-        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS and not self._is_dazed
-        if slot is None or now_hi_ms is None or not is_awake or self._pid != os.getpid():
+        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS
+        if slot is None or now_hi_ms is None or not is_awake or self._is_dazed or self._pid != os.getpid():
             return False
         return may_start_call(slot, now_hi_ms=now_hi_ms, times=self.pool.times)
 
-    # --- the background task --------------------------------------------------
+    # --- the background tasks -------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Notice pauses of this process, however long the table takes to answer; after one nothing is trusted."""
+        while True:
+            now_ms = self.pool.clock.monotonic_ms()
+            if now_ms - self._ticked_at_ms > CLOCK_GAP_MS:
+                self._gap_count += 1
+                self._changed.set()
+            self._ticked_at_ms = now_ms
+            await self.pool.clock.sleep(TICK_MS)
+
+    @property
+    def _is_dazed(self) -> bool:
+        """Whether the table has not spoken since a pause."""
+        return self._gap_count != self._gap_count_mended
 
     async def _keep(self) -> None:
         """Read and write until it is time to leave."""
         while not self._is_leaving:
-            self._tick()
             try:
                 wait_ms = await self._step()
             except PoolTableError as error:
@@ -197,25 +216,19 @@ class Holder:
             await self._rest(wait_ms)
 
     async def _rest(self, wait_ms: int) -> None:
-        """Wait until something has changed, for a tick at most."""
+        """Wait until something has changed, for a moment at most."""
         if wait_ms > 0 and not self._is_leaving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_ms, TICK_MS) / 1_000):
                     await self._changed.wait()
         self._changed.clear()
 
-    def _tick(self) -> None:
-        """Notice a pause of this process; after one nothing is trusted before the table has spoken."""
-        now_ms = self.pool.clock.monotonic_ms()
-        if now_ms - self._ticked_at_ms > CLOCK_GAP_MS:
-            self._is_dazed = True
-        self._ticked_at_ms = now_ms
-
     async def _step(self) -> int:
         """Do the one thing that is due, and return how long to rest, milliseconds."""
         pool = self.pool
         if not pool.is_open:
-            await self._open()
+            await pool.open(self.terms.limit)
+            self._note_success()
             return 0
         if self._is_in_doubt or self._is_dazed:
             await self._look()
@@ -232,17 +245,13 @@ class Holder:
         await self._look()
         return 0
 
-    async def _open(self) -> None:
-        """See the pool for the first time, or after its item was gone or replaced."""
-        await self.pool.open(self.terms.limit)
-        self._note_success()
-
     async def _look(self) -> None:
         """Read, and be sure again of what there is."""
+        gap_count = self._gap_count
         await self.pool.read()
         self._note_success()
         self._is_in_doubt = False
-        self._is_dazed = False
+        self._gap_count_mended = gap_count
 
     async def _write(self, view: View, after: PoolState) -> int:
         """Write what is due. Given up is gone: from before the first await, whatever the reply."""
@@ -261,10 +270,10 @@ class Holder:
         """Write; as long as no reply came, the outcome is in doubt, and a join may come late as a ghost."""
         is_join = self.holder_id not in before.queue
         self._is_in_doubt = True
-        self._may_join_late |= is_join
+        may_join_late, self._may_join_late = self._may_join_late, self._may_join_late or is_join
         reply = await self.pool.hear(self.pool.table.write(self.pool.name, before, after))
         self._is_in_doubt = False
-        self._may_join_late &= not is_join
+        self._may_join_late = may_join_late  # a join before this one may still be on its way
         return reply
 
     def _own(self, state: PoolState) -> None:
