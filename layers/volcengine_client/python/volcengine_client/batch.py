@@ -129,13 +129,15 @@ class _Batch:
     async def _until_closed(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Wait until all is settled, something ends the batch, or no call may start any more."""
         closed = asyncio.create_task(self._closed.wait())
-        while not closed.done() and not any(worker.done() for worker in workers):
-            left_ms = self._left_to_start_ms()
-            if left_ms is not None and left_ms <= 0:
-                break
-            await asyncio.wait({closed, *workers}, timeout=_seconds(left_ms), return_when=asyncio.FIRST_COMPLETED)
-        closed.cancel()
-        self._closed.set()
+        try:
+            while not closed.done() and not any(worker.done() for worker in workers):
+                left_ms = self._left_to_start_ms()
+                if left_ms is not None and left_ms <= 0:
+                    break
+                await asyncio.wait({closed, *workers}, timeout=_seconds(left_ms), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+            self._closed.set()
 
     async def _work(self, holder: Holder) -> None:
         """Take one segment after another to a slot."""
