@@ -25,6 +25,7 @@ class PowertoolsJournal:
         metrics.add_dimension("pool", event.pool)
         metrics.add_metric("Tasks", MetricUnit.Count, event.tasks)
         metrics.add_metric("FailedTasks", MetricUnit.Count, event.failed)
+        metrics.add_metric("DeadlineCuts", MetricUnit.Count, event.cut)
         metrics.add_metric("ConcurrencyRefusals", MetricUnit.Count, event.refused)
         if event.waited_ms is not None:
             metrics.add_metric("SlotWait", MetricUnit.Milliseconds, event.waited_ms)

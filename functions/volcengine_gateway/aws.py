@@ -12,6 +12,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import SecretError
 from volcengine_client.pool.dynamodb import DynamoDBTable, pool_client
 from volcengine_gateway.secret import RETRY_AFTER_MS, SecretVersion
+from volcengine_gateway.settings import SettingsError
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -34,8 +35,15 @@ def secrets_client() -> SecretsManagerClient:
 
 
 def dynamodb_table(name: str, *, clock: Clock) -> DynamoDBTable:
-    """Return the table *name* of pools."""
-    return DynamoDBTable(name, client=pool_client(), clock=clock)
+    """Return the table *name* of pools.
+
+    Raises:
+        SettingsError: There is no region, or something else that AWS needs.
+    """
+    try:
+        return DynamoDBTable(name, client=pool_client(), clock=clock)
+    except BotoCoreError as exc:
+        raise SettingsError(f"VOLCENGINE_TTS_POOL_TABLE needs what AWS needs: {exc}") from exc
 
 
 class SecretReader:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from volcengine_client.batch import Speaker, speak_batch
 from volcengine_client.clock import Clock
-from volcengine_client.errors import CapacityError, CredentialsError, LoginRejectedError, PoolError, UnknownPoolError
+from volcengine_client.errors import (
+    CapacityError,
+    ConcurrencyExceededError,
+    CredentialsError,
+    DeadlineCutError,
+    LoginRejectedError,
+    PoolError,
+    UnknownPoolError,
+)
 from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX
 from volcengine_client.models import BatchRequest, BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.table import PoolTable
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.v1 import Login, Speech
 from volcengine_gateway import __version__
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
@@ -150,9 +159,10 @@ class Gateway:
         )
 
     async def _speak(self, request: BatchRequest, payer: Payer, deadline_at_ms: int) -> BatchResponse:
+        speaker = _Counted(self.voice.speaker(payer.login))
         response = await speak_batch(
             request.tasks,
-            speaker=self.voice.speaker(payer.login),
+            speaker=speaker,
             pool=self._pool(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
             terms=Terms(
                 limit=payer.limit,
@@ -164,7 +174,7 @@ class Gateway:
             deadline_at_ms=deadline_at_ms,
             answer_bytes_max=self.settings.answer_bytes_max,
         )
-        self.journal.spoken(_spoken(payer, request.tasks, response))
+        self.journal.spoken(_spoken(payer, response, refused=speaker.refused_count))
         return response
 
     # --- what the pools are doing ----------------------------------------------
@@ -236,12 +246,28 @@ class Gateway:
         return pool
 
 
-def _spoken(payer: Payer, tasks: Sequence[TaskItem], response: BatchResponse) -> Spoken:
-    errors = [result.error for result in response.results if result.error]
+class _Counted:
+    """A speaker whose refusals for concurrency are counted: they say that the account is used by others too."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self.refused_count = 0
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        try:
+            return await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
+        except ConcurrencyExceededError:
+            self.refused_count += 1
+            raise
+
+
+def _spoken(payer: Payer, response: BatchResponse, *, refused: int) -> Spoken:
+    codes = [result.error.code for result in response.results if result.error]
     return Spoken(
         pool=payer.pool if payer.is_server else "caller",
-        tasks=len(tasks),
-        failed=len(errors),
-        refused=sum(error.code == "concurrency_exceeded" for error in errors),
+        tasks=len(response.results),
+        failed=len(codes),
+        cut=codes.count(DeadlineCutError.code),
+        refused=refused,
         waited_ms=response.pool.waited_ms,
     )

@@ -17,13 +17,15 @@ class Spoken:
         pool: The pool's name if it is the server's, else `caller`.
         tasks: How many it had.
         failed: How many of them have no audio.
-        refused: How many calls the upstream refused for concurrency.
+        cut: How many of those were under way when the deadline came, and may have been paid for.
+        refused: How many calls the upstream refused for concurrency, tried again or not.
         waited_ms: From joining the pool to the first slot; None when none came.
     """
 
     pool: str
     tasks: int
     failed: int
+    cut: int
     refused: int
     waited_ms: int | None
 

@@ -23,6 +23,7 @@ from volcengine_client.errors import (
     CapacityError,
     CredentialsError,
     InvalidRequestError,
+    OptionRefusedError,
     PoolError,
     SecretError,
     TextRefusedError,
@@ -89,7 +90,12 @@ STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     SecretError: HTTPStatus.SERVICE_UNAVAILABLE,
     VolcengineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-TASKS_OWN = (VoiceNotGrantedError, TextRefusedError, AnswerFullError)  # about a task, not about the upstream
+TASKS_OWN = (
+    VoiceNotGrantedError,
+    TextRefusedError,
+    OptionRefusedError,
+    AnswerFullError,
+)  # about a task, not about the upstream
 ASK_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 

@@ -58,7 +58,7 @@ class Application:
     """The routes as an ASGI application; turns each request into an event of API Gateway's.
 
     Raises:
-        ModuleNotFoundError: A shared table is configured and boto3 is not installed.
+        SettingsError: A shared table is configured, but not what it takes to reach one.
     """
 
     def __init__(self, settings: ServerSettings, *, clock: Clock) -> None:
@@ -114,8 +114,10 @@ def table_of(settings: ServerSettings, *, clock: Clock) -> PoolTable:
     """Return where the pools are: in this process, or in a table shared with a gateway and other machines."""
     if settings.pool_table is None:
         return MemoryTable(clock=clock)
-    from volcengine_gateway.aws import dynamodb_table
-
+    try:
+        from volcengine_gateway.aws import dynamodb_table
+    except ModuleNotFoundError as exc:
+        raise SettingsError("VOLCENGINE_TTS_POOL_TABLE needs boto3; install volcengine-concurrent-tts[aws]") from exc
     return dynamodb_table(settings.pool_table, clock=clock)
 
 
@@ -209,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings()
         built = Application(settings, clock=SystemClock())
         listening = _bound(given.host, given.port)
-    except (SettingsError, ModuleNotFoundError) as exc:
+    except SettingsError as exc:
         return _complain(parser.prog, str(exc), 2)
     except OSError as exc:
         where = f"{given.host}:{given.port}"

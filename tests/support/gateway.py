@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import VolcengineError
+from volcengine_client.errors import UpstreamTimeoutError, VolcengineError
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit
@@ -62,6 +62,7 @@ class ScriptedVoice:
         limits: Calls at once, by app id; checked in every call.
         outcome: What becomes of a call.
         speak_ms: How long one takes.
+        is_patient: Whether a call goes on beyond its time-out, until it is cancelled.
         spoken: Login and task of each call, in order.
         closed_idle_count: How often idle connections were to be closed.
     """
@@ -69,6 +70,7 @@ class ScriptedVoice:
     limits: Mapping[str, int]
     outcome: Outcome = spoken_text
     speak_ms: int = SPEAK_MS
+    is_patient: bool = False
     spoken: list[tuple[Login, TaskItem]] = field(default_factory=list)
     in_progress: Counter[str] = field(default_factory=Counter)
     peak: Counter[str] = field(default_factory=Counter)
@@ -100,7 +102,11 @@ class ScriptedSpeaker:
         assert self.voice.in_progress[app_id] <= self.voice.limits.get(app_id, 10)
         try:
             call.sent()
-            await asyncio.sleep(min(self.voice.speak_ms, timeout_ms) / 1_000)
+            if self.voice.is_patient or self.voice.speak_ms <= timeout_ms:
+                await asyncio.sleep(self.voice.speak_ms / 1_000)
+            else:
+                await asyncio.sleep(timeout_ms / 1_000)
+                raise UpstreamTimeoutError("The upstream had no answer in time")
             call.answered()
         finally:
             self.voice.in_progress[app_id] -= 1

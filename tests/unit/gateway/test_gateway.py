@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, SERVER_LOGIN, Bench, ScriptedVoice, keyring
-from volcengine_client.errors import LoginRejectedError, SecretError, VolcengineError
+from volcengine_client.errors import ConcurrencyExceededError, LoginRejectedError, SecretError, VolcengineError
 from volcengine_client.limits import SERVER_REQUESTS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.slots import Limit
@@ -223,3 +223,28 @@ async def test_the_list_of_pools_is_bounded_and_says_how_many_there_are() -> Non
 
     assert len(told["pools"]) == 100
     assert told["pools_count"] == 120
+
+
+async def test_refusals_for_concurrency_are_counted_though_the_task_is_spoken_in_the_end() -> None:
+    left = [2]
+
+    def outcome(_login: Login, _task: TaskItem) -> bytes | VolcengineError:
+        left[0] -= 1
+        return b"audio" if left[0] < 0 else ConcurrencyExceededError("too many calls in progress")
+
+    bench = Bench(voice=ScriptedVoice({}, outcome=outcome))
+
+    told = await bench.post({"tasks": [{"text": "one"}]})
+
+    assert told.status == 200
+    assert [(batch.refused, batch.failed) for batch in bench.journal.batches] == [(2, 0)]
+
+
+async def test_calls_that_the_deadline_cut_are_counted() -> None:
+    bench = Bench(voice=ScriptedVoice({}, speak_ms=60_000, is_patient=True))
+
+    told = await bench.post(BATCH, remaining_ms=20_000)
+
+    assert told.status == 504
+    assert told.error["code"] == "cut_at_deadline"
+    assert [batch.cut for batch in bench.journal.batches] == [2]

@@ -41,6 +41,7 @@ STATUSES = {
     "LeaseLostError": 503,
     "LoginRejectedError": 502,
     "NoSlotInTimeError": 429,
+    "OptionRefusedError": 502,
     "PoolError": 503,
     "PoolTableError": 503,
     "QuotaUsedUpError": 502,

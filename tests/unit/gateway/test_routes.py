@@ -17,9 +17,11 @@ from tests.support.gateway import (
     event,
 )
 from volcengine_client.errors import (
+    OptionRefusedError,
     PoolTableError,
     QuotaUsedUpError,
     TextRefusedError,
+    UpstreamRejectedError,
     UpstreamTimeoutError,
     UpstreamUnavailableError,
     VoiceNotGrantedError,
@@ -122,6 +124,8 @@ async def test_slow_and_quick_requests_do_not_mix_up_their_answers() -> None:
         (UpstreamTimeoutError("slow"), 504),
         (VoiceNotGrantedError("unknown voice"), 200),
         (TextRefusedError("unreadable"), 200),
+        (OptionRefusedError("no pitch"), 200),
+        (UpstreamRejectedError("wrong endpoint"), 502),
     ],
 )
 async def test_a_batch_that_failed_as_a_whole_has_the_failures_status(error: VolcengineError, status: int) -> None:

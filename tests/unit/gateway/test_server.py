@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import boto3
 import pytest
+from moto import mock_aws
 
 from tests.support.scripted_upstream import Exchange, ScriptedUpstream, hangs, refuses, speaks
 from volcengine_client.clock import SystemClock
@@ -405,3 +407,40 @@ async def test_the_server_does_without_boto3(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=tmp_path, env={})
 
     assert await process.wait() == 0
+
+
+async def test_a_shared_table_is_joined_when_one_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="pools",
+            KeySchema=[{"AttributeName": "pool", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pool", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        async with (
+            ScriptedUpstream(speaks(PCM)) as upstream,
+            living(endpoint=upstream.url, pool_table="pools") as application,
+        ):
+            visit = await Visit(pieces=(said(BATCH),)).to(application)
+        items = boto3.client("dynamodb").scan(TableName="pools")["Items"]
+
+    assert visit.status == 200
+    assert [item["pool"]["S"] for item in items] == ["server"]
+    assert "canary" not in json.dumps(items)
+
+
+def test_a_shared_table_without_a_region_is_a_clear_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("VOLCENGINE_TTS_POOL_TABLE=pools\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "VOLCENGINE_TTS_APPID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    assert main([]) == 2
+    assert "region" in capsys.readouterr().err

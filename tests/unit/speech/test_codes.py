@@ -56,8 +56,8 @@ ROWS = [
     (200, 3010, "", errors.TextRefusedError, False),
     (200, 3011, "", errors.TextRefusedError, False),
     # The request itself.
-    (400, 3001, "invalid operation", errors.UpstreamRejectedError, False),
-    (200, 3001, "", errors.UpstreamRejectedError, False),
+    (400, 3001, "invalid operation", errors.OptionRefusedError, False),
+    (200, 3001, "", errors.OptionRefusedError, False),
     (
         500,
         3031,

@@ -24,7 +24,7 @@ from tests.support.scripted_upstream import (
 )
 from volcengine_client import errors
 from volcengine_client.clock import SystemClock
-from volcengine_client.errors import UpstreamRejectedError, UpstreamUnavailableError
+from volcengine_client.errors import OptionRefusedError, UpstreamRejectedError, UpstreamUnavailableError
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.v1 import V1, Login, Speech, Wire
 
@@ -167,17 +167,17 @@ async def test_options_are_said_in_the_words_of_the_voice(
         ),
         (
             TaskItem(None, TEXT, "zh_female_shuangkuaisisi_moon_bigtts", pitch=2),
-            UpstreamRejectedError,
+            OptionRefusedError,
             "can't change the pitch of seed-tts-1.0 voices",
         ),
         (
             TaskItem(None, TEXT, "zh_female_shuangkuaisisi_moon_bigtts", speed=2.5),
-            UpstreamRejectedError,
+            OptionRefusedError,
             "The speed of seed-tts-1.0 voices should be from 0.1 to 2",
         ),
         (
             TaskItem(None, TEXT, "S_mine", volume=3),
-            UpstreamRejectedError,
+            OptionRefusedError,
             "The volume of cloned voices should be from 0.5 to 2",
         ),
         (TaskItem(None, "\x00\u200b\x01"), errors.TextRefusedError, "nothing in the text"),

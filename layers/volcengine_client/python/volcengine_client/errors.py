@@ -19,6 +19,7 @@ One class has one code, and callers may match on either.
     │   │   ├── LoginRejectedError      login_rejected
     │   │   ├── VoiceNotGrantedError    voice_not_granted
     │   │   ├── TextRefusedError        text_refused
+    │   │   ├── OptionRefusedError      option_refused
     │   │   └── QuotaUsedUpError        quota_used_up
     │   ├── UpstreamUnavailableError    upstream_unavailable
     │   └── UpstreamTimeoutError        upstream_timeout
@@ -159,6 +160,12 @@ class TextRefusedError(UpstreamRejectedError):
     """The upstream can't read this text with this voice."""
 
     code = "text_refused"
+
+
+class OptionRefusedError(UpstreamRejectedError):
+    """The voice can't do what the task asks for beside its text."""
+
+    code = "option_refused"
 
 
 class QuotaUsedUpError(UpstreamRejectedError):

@@ -14,6 +14,7 @@ from typing import Any
 from volcengine_client.errors import (
     ConcurrencyExceededError,
     LoginRejectedError,
+    OptionRefusedError,
     QuotaUsedUpError,
     TextRefusedError,
     UpstreamRejectedError,
@@ -61,7 +62,7 @@ _REPEATED = _Verdict(UpstreamUnavailableError, "The upstream says that it has se
 _BUSY = _Verdict(UpstreamUnavailableError, "The upstream is busy")
 _SLOW = _Verdict(UpstreamUnavailableError, "The upstream took too long over this text")
 _BROKEN = _Verdict(UpstreamUnavailableError, "The upstream failed over this text")
-_PARAMETER = _Verdict(UpstreamRejectedError, "The upstream refuses a parameter of this task; check voice and options")
+_PARAMETER = _Verdict(OptionRefusedError, "The upstream refuses a parameter of this task; check voice and options")
 _REDIRECT = _Verdict(
     UpstreamRejectedError, "The upstream redirects to another address, which is not followed; check the endpoint"
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 from volcengine_client.errors import (
     CredentialsError,
+    OptionRefusedError,
     TextRefusedError,
-    UpstreamRejectedError,
     UpstreamUnavailableError,
     VoiceNotGrantedError,
 )
@@ -138,7 +138,7 @@ def _audio_fields(task: TaskItem, family: Family) -> dict[str, Any]:
         fields[family.volume_field] = task.volume
     if task.pitch:
         if not family.has_pitch:
-            raise UpstreamRejectedError(f"The v1 API can't change the pitch of {family.name} voices; leave pitch out")
+            raise OptionRefusedError(f"The v1 API can't change the pitch of {family.name} voices; leave pitch out")
         fields["pitch_ratio"] = round(2 ** (task.pitch / 12), 4)
     if task.emotion is not None:
         fields["emotion"] = task.emotion
@@ -149,7 +149,7 @@ def _audio_fields(task: TaskItem, family: Family) -> dict[str, Any]:
 
 def _check_range(name: str, value: float, lowest: float, highest: float, family: Family) -> None:
     if not lowest <= value <= highest:
-        raise UpstreamRejectedError(f"The {name} of {family.name} voices should be from {lowest:g} to {highest:g}")
+        raise OptionRefusedError(f"The {name} of {family.name} voices should be from {lowest:g} to {highest:g}")
 
 
 def _speech_of(answer: Answer, task: TaskItem, family: Family, request_id: str) -> Speech:
