@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from tests.support.counting_speaker import CountingSpeaker
@@ -11,7 +12,7 @@ from tests.support.virtual_time import TrueTime, VirtualClock
 from volcengine_client.batch import speak_batch
 from volcengine_client.limits import TEST_TIMES, PoolTimes
 from volcengine_client.models import BatchResponse, TaskItem
-from volcengine_client.pool.holder import Holder, Pool, Terms
+from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.plan import View
 from volcengine_client.pool.slots import SHUT, Entry, Limit, PoolState, Slot
@@ -110,6 +111,29 @@ class Machine:
             clock=self.clock,
             **changes,
         )
+
+
+async def leased(stack: AsyncExitStack, holder: Holder, *, want: int = 1) -> Lease:
+    """Take part with *holder* for as long as *stack* lasts, and get a slot."""
+    await stack.enter_async_context(holder)
+    holder.want(want)
+    return await stack.enter_async_context(holder.slot())
+
+
+async def call(holder: Holder, machine: Machine, *, call_ms: int = 0) -> None:
+    """Make a call that is answered."""
+    async with holder.slot() as lease:
+        lease.ready()
+        lease.sent()
+        await machine.clock.sleep(call_ms)
+        lease.answered()
+
+
+async def call_in_doubt(holder: Holder) -> None:
+    """Send a call, and never learn what became of it."""
+    async with holder.slot() as lease:
+        lease.ready()
+        lease.sent()
 
 
 class World:

@@ -9,19 +9,17 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support.lagging_table import Fate
-from tests.support.pools import NAME, TIMES, Machine, World, entry, terms
+from tests.support.pools import NAME, TIMES, World, call, entry, leased, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.errors import LeaseLostError
 from volcengine_client.limits import (
     CLOCK_GAP_MS,
-    LEAVE_MAX_MS,
     READ_HOLDING_MS,
     TABLE_TIMEOUT_MS,
     TAKE_DELAY_MS,
     TICK_MS,
     PoolTimes,
 )
-from volcengine_client.pool.holder import Holder, Lease
 from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
 
 pytestmark = IN_VIRTUAL_TIME
@@ -30,35 +28,13 @@ DRAIN_MS = TIMES.send_max_ms + TIMES.upstream_call_max_ms
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
 
 
-async def _leased(stack: AsyncExitStack, holder: Holder, *, want: int = 1) -> Lease:
-    """Take part with *holder* and get a slot."""
-    await stack.enter_async_context(holder)
-    holder.want(want)
-    return await stack.enter_async_context(holder.slot())
-
-
-async def _call_in_doubt(holder: Holder) -> None:
-    """Send a call, and never learn what became of it."""
-    async with holder.slot() as lease:
-        lease.ready()
-        lease.sent()
-
-
-async def _call(holder: Holder, machine: Machine, *, call_ms: int = 0) -> None:
-    async with holder.slot() as lease:
-        lease.ready()
-        lease.sent()
-        await machine.clock.sleep(call_ms)
-        lease.answered()
-
-
 # --- join and take --------------------------------------------------------------------------------------------------
 
 
 async def test_the_first_slot_of_a_new_pool_takes_a_read_a_create_and_a_write() -> None:
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder())
+        await leased(stack, machine.holder())
 
         assert machine.table.counts == {"read": 1, "create": 1, "write": 1}
 
@@ -67,12 +43,12 @@ async def test_the_first_slot_on_a_warm_pool_takes_one_round_trip() -> None:
     """The join writes against what is remembered, and takes slots in the same write."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder())
+        await leased(stack, machine.holder())
     machine.table.requests.clear()
     machine.pool.begin_invocation()
     began_at_ms = machine.clock.monotonic_ms()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder(), want=5)
+        lease = await leased(stack, machine.holder(), want=5)
         lease.ready()
 
         assert machine.table.counts == {"write": 1}
@@ -83,12 +59,12 @@ async def test_a_remembered_state_that_is_no_longer_true_costs_one_more_write() 
     world = World()
     machine, other = world.machine(), world.machine()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder())
+        await leased(stack, machine.holder())
     async with AsyncExitStack() as stack:
-        await _leased(stack, other.holder())
+        await leased(stack, other.holder())
         machine.table.requests.clear()
         machine.pool.begin_invocation()
-        await _leased(stack, machine.holder())
+        await leased(stack, machine.holder())
 
         assert machine.table.counts == {"write": 2}
         assert machine.table.conflict_count == 1
@@ -99,7 +75,7 @@ async def test_one_write_takes_all_slots_that_there_is_work_for() -> None:
     machine = world.machine()
     async with AsyncExitStack() as stack:
         holder = machine.holder()
-        await _leased(stack, holder, want=7)
+        await leased(stack, holder, want=7)
 
         assert set((await world.state()).held_by(holder.holder_id)) == set(range(7))
 
@@ -109,7 +85,7 @@ async def test_a_participant_holds_no_more_slots_than_its_terms_allow() -> None:
     machine = world.machine()
     async with AsyncExitStack() as stack:
         holder = machine.holder(terms(hold_max=2))
-        await _leased(stack, holder, want=7)
+        await leased(stack, holder, want=7)
         await machine.clock.sleep(3_000)
 
         assert len((await world.state()).held_by(holder.holder_id)) == 2
@@ -120,7 +96,7 @@ async def test_a_slot_serves_the_next_task_without_a_write() -> None:
     async with machine.holder() as holder:
         holder.want(1)
         for _ in range(20):
-            await _call(holder, machine, call_ms=10)
+            await call(holder, machine, call_ms=10)
 
         assert machine.table.counts["write"] == 1
 
@@ -131,9 +107,9 @@ async def test_the_wait_for_the_first_slot_is_reported() -> None:
     async with AsyncExitStack() as stack:
         waiter = await stack.enter_async_context(second.holder(terms(1)))
         async with AsyncExitStack() as earlier:
-            await _leased(earlier, first.holder(terms(1)))
+            await leased(earlier, first.holder(terms(1)))
             waiter.want(1)
-            waiting = asyncio.create_task(_call(waiter, second))
+            waiting = asyncio.create_task(call(waiter, second))
             await second.clock.sleep(700)
             assert waiter.waited_ms is None
         await waiting
@@ -150,7 +126,7 @@ async def test_a_slot_of_a_dead_participant_is_taken_at_the_end_of_all_margins_a
     await world.put(PoolState(slots={0: Slot("dead", expires_at_ms)}, queue={"dead": dead}, limit=Limit(1, 0)))
     machine = world.machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder(terms(1)))
+        lease = await leased(stack, machine.holder(terms(1)))
         lease.ready()
 
         late_ms = world.truth.now_ms() - expires_at_ms - RECLAIM_MS
@@ -162,7 +138,7 @@ async def test_an_expired_slot_is_not_taken_before_the_table_has_told_the_time()
     world = World()
     machine = world.machine()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(terms(2)))
+        await leased(stack, machine.holder(terms(2)))
     before = await world.state()
     after = PoolState(before.rev, {0: Slot("dead", world.truth.now_ms() - 60_000)}, limit=before.limit)
     assert (await world.table.write(NAME, before, after)).is_applied
@@ -170,7 +146,7 @@ async def test_an_expired_slot_is_not_taken_before_the_table_has_told_the_time()
     machine.pool.begin_invocation()
     machine.table.requests.clear()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(terms(2)), want=2)
+        await leased(stack, machine.holder(terms(2)), want=2)
         first = next(request for request in machine.table.requests if request.kind == "write")
 
         assert first.before is not None
@@ -190,7 +166,7 @@ async def test_a_free_slot_beside_a_dead_waiter_goes_to_the_kth_in_line_after_k_
     await world.put(PoolState(queue=queue, limit=Limit(1, 0)))
     machine = world.machine()
     async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(terms(1)))
+        await leased(stack, machine.holder(terms(1)))
 
         assert 3 * TAKE_DELAY_MS <= world.truth.now_ms() - now_ms <= 3 * TAKE_DELAY_MS + 250
 
@@ -202,7 +178,7 @@ async def test_a_call_may_start_for_as_long_as_its_lease_covers_it_and_no_longer
     """I1: the table is out of reach, so the lease is not renewed."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.table.fate = Fate.LOST
         allowed_at_ms, refused_at_ms = 0, 0
         while not refused_at_ms:
@@ -224,7 +200,7 @@ async def test_leases_are_renewed_while_calls_run() -> None:
     """I1: and calls may always start on them."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder(), want=3)
+        lease = await leased(stack, machine.holder(), want=3)
         for _ in range(100):
             lease.ready()
             await machine.clock.sleep(300)
@@ -237,7 +213,7 @@ async def test_a_slot_that_nobody_waits_for_is_renewed_though_it_is_idle() -> No
     machine = World().machine()
     async with machine.holder() as holder:
         holder.want(1)
-        await _call(holder, machine)
+        await call(holder, machine)
         await machine.clock.sleep(60_000)
         machine.table.requests.clear()
         async with holder.slot() as lease:
@@ -250,7 +226,7 @@ async def test_a_process_back_from_a_pause_starts_no_call_before_it_has_asked_th
     """I1: freeze and thaw."""
     machine = World(times=PoolTimes()).machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.clock.pause(CLOCK_GAP_MS + TICK_MS + 1)
         machine.table.requests.clear()
 
@@ -269,9 +245,9 @@ async def test_a_pause_longer_than_the_lease_costs_the_slot() -> None:
     world = World()
     machine, other = world.machine(), world.machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder(terms(1)))
+        lease = await leased(stack, machine.holder(terms(1)))
         machine.table.fate = Fate.LOST  # as good as paused, so that the other can run
-        await _leased(stack, other.holder(terms(1)))
+        await leased(stack, other.holder(terms(1)))
 
         with pytest.raises(LeaseLostError):
             lease.ready()
@@ -281,7 +257,7 @@ async def test_after_a_suspended_machine_woke_no_call_starts_on_old_leases() -> 
     """I1: its monotonic clock did not see the night, only its wall clock did."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.clock.suspend(3_600_000)
 
         with pytest.raises(LeaseLostError):
@@ -296,7 +272,7 @@ async def test_a_jump_of_the_wall_clock_stops_calls_until_the_table_has_told_the
     """I1."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.clock.set_wall(ahead_ms=-5_000)
 
         with pytest.raises(LeaseLostError):
@@ -309,7 +285,7 @@ async def test_a_new_invocation_starts_no_call_before_the_table_has_told_the_tim
     """I1."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.pool.begin_invocation()
 
         with pytest.raises(LeaseLostError):
@@ -320,7 +296,7 @@ async def test_a_forked_child_starts_no_call_on_its_parents_slots(monkeypatch: p
     """I1: identity is of a process."""
     machine = World().machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         pid = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
         with pytest.raises(LeaseLostError):
@@ -337,7 +313,7 @@ async def test_a_table_that_is_slow_to_answer_is_no_pause_of_ours() -> None:
     """Running work goes on within its leases while the table is in trouble."""
     machine = World(times=PoolTimes()).machine()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         machine.table.late_ms = 2 * TABLE_TIMEOUT_MS - 50
         machine.table.fate = Fate.SLOW
         for _ in range(300):
@@ -352,182 +328,7 @@ async def test_slots_are_got_from_a_table_that_is_slow_to_answer() -> None:
     machine.table.fate = Fate.SLOW
     began_at_ms = machine.clock.monotonic_ms()
     async with AsyncExitStack() as stack:
-        lease = await _leased(stack, machine.holder())
+        lease = await leased(stack, machine.holder())
         lease.ready()
 
         assert machine.clock.monotonic_ms() - began_at_ms <= 4 * machine.table.late_ms
-
-
-# --- leaving --------------------------------------------------------------------------------------------------------
-
-
-async def test_who_leaves_leaves_nothing_behind() -> None:
-    world = World()
-    machine = world.machine()
-    async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(), want=3)
-
-    state = await world.state()
-    assert state.slots == {}
-    assert state.queue == {}
-
-
-async def test_who_never_joined_leaves_without_a_write() -> None:
-    machine = World().machine()
-    async with machine.holder():
-        await machine.clock.sleep(1_000)
-
-    assert machine.table.counts["write"] == 0
-
-
-async def test_a_slot_in_drain_is_left_shut_for_as_long_as_its_call_may_run() -> None:
-    """I1: it is nobody's, and is taken like any expired slot."""
-    world = World()
-    machine, other = world.machine(), world.machine()
-    async with machine.holder(terms(2)) as holder:
-        holder.want(2)
-        async with holder.slot():  # ends without doubt: never sent
-            await _call_in_doubt(holder)
-            began_at_ms = world.truth.now_ms()
-    state = await world.state()
-    assert [slot.holder_id for slot in state.slots.values()] == [SHUT]
-    assert state.queue == {}
-
-    async with AsyncExitStack() as stack:
-        how = terms(2)
-        holder = await stack.enter_async_context(other.holder(how))
-        holder.want(2)
-        await stack.enter_async_context(holder.slot())
-        await stack.enter_async_context(holder.slot())
-        waited_ms = world.truth.now_ms() - began_at_ms
-
-        assert DRAIN_MS + TIMES.skew_ms <= waited_ms <= DRAIN_MS + TIMES.skew_ms + 4_000
-
-
-async def test_a_slot_whose_drain_is_over_is_left_free() -> None:
-    world = World()
-    machine = world.machine()
-    async with machine.holder() as holder:
-        holder.want(1)
-        await _call_in_doubt(holder)
-        await machine.clock.sleep(DRAIN_MS + 1)
-
-    assert (await world.state()).slots == {}
-
-
-@pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNANSWERED, Fate.THROTTLED])
-async def test_leaving_is_tried_again_until_it_is_done(fate: Fate) -> None:
-    """I2."""
-    world = World()
-    machine = world.machine()
-    async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(), want=3)
-        machine.table.fates["write"].append(fate)
-
-    state = await world.state()
-    assert state.slots == {}
-    assert state.queue == {}
-
-
-async def test_leaving_waits_for_an_unreachable_table_only_so_long() -> None:
-    """I5: the leases run out by themselves."""
-    world = World()
-    machine = world.machine()
-    async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder())
-        machine.table.fate = Fate.LOST
-        began_at_ms = machine.clock.monotonic_ms()
-
-    assert machine.clock.monotonic_ms() - began_at_ms <= LEAVE_MAX_MS
-
-
-async def test_leaving_goes_on_in_the_background_when_its_time_is_over() -> None:
-    world = World()
-    machine = world.machine()
-    began_at_ms = machine.clock.monotonic_ms()
-    holder = Holder(machine.pool, terms(), leave_by_ms=began_at_ms + 500)
-    async with AsyncExitStack() as stack:
-        await _leased(stack, holder)
-        machine.table.fates["write"].append(Fate.LOST)
-        await machine.clock.sleep(400)
-
-    assert machine.clock.monotonic_ms() - began_at_ms == 500
-    assert (await world.state()).queue
-    await asyncio.wait(machine.pool.leavings)
-    assert not (await world.state()).queue
-    assert not machine.pool.leavings
-
-
-async def test_leaving_goes_on_when_it_is_cancelled() -> None:
-    """I2."""
-    world = World()
-    machine = world.machine()
-
-    async def take_part() -> None:
-        async with AsyncExitStack() as stack:
-            await _leased(stack, machine.holder())
-
-    part = asyncio.create_task(take_part())
-    await machine.clock.sleep(20)  # the leaving is under way
-    part.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await part
-    await machine.clock.sleep(50)
-
-    assert (await world.state()).queue == {}
-
-
-async def test_many_slots_are_left_in_several_writes() -> None:
-    world = World()
-    machine = world.machine()
-    async with AsyncExitStack() as stack:
-        holder = machine.holder(terms(200))
-        await _leased(stack, holder, want=200)
-        await machine.clock.sleep(1_000)
-        assert len((await world.state()).held_by(holder.holder_id)) == 200
-
-    state = await world.state()
-    assert state.slots == {}
-    assert state.queue == {}
-
-
-async def test_a_late_join_of_one_who_left_makes_no_ghost() -> None:
-    """I2: a tombstone stands in its way for as long as it could arrive."""
-    world = World()
-    machine = world.machine()
-    machine.table.fates["write"].append(Fate.LATE)
-    async with machine.holder() as holder:
-        holder.want(3)
-        await machine.clock.sleep(50)
-    tombstone = (await world.state()).queue[holder.holder_id]
-    await machine.clock.sleep(machine.table.late_ms + 1_000)
-
-    assert tombstone.want == 0
-    assert (await world.state()).slots == {}
-
-
-async def test_a_join_in_doubt_is_remembered_after_a_later_one_was_answered() -> None:
-    """I2: the second join stood in the first one's way only until its entry was gone."""
-    world = World()
-    machine = world.machine()
-    machine.table.fates["write"].append(Fate.LATE)
-    async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder(), want=3)
-    await machine.clock.sleep(machine.table.late_ms + 1_000)
-
-    assert (await world.state()).slots == {}
-
-
-async def test_a_tombstone_is_swept_when_its_time_is_over() -> None:
-    world = World()
-    machine = world.machine()
-    machine.table.fates["write"].append(Fate.LATE)
-    async with machine.holder() as holder:
-        holder.want(3)
-        await machine.clock.sleep(50)
-    await machine.clock.sleep(TIMES.lease_ms + TIMES.skew_ms + 2_000)
-    async with AsyncExitStack() as stack:
-        await _leased(stack, machine.holder())
-        await machine.clock.sleep(3 * TIMES.renew_ms)
-
-        assert holder.holder_id not in (await world.state()).queue

@@ -1,0 +1,194 @@
+"""How a participant leaves its pool, whatever becomes of its writes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.support.lagging_table import Fate
+from tests.support.pools import TIMES, World, call_in_doubt, leased, terms
+from tests.support.virtual_time import IN_VIRTUAL_TIME
+from volcengine_client.limits import (
+    LEAVE_MAX_MS,
+)
+from volcengine_client.pool.holder import Holder
+from volcengine_client.pool.slots import SHUT
+
+pytestmark = IN_VIRTUAL_TIME
+
+DRAIN_MS = TIMES.send_max_ms + TIMES.upstream_call_max_ms
+RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
+
+
+async def test_who_leaves_leaves_nothing_behind() -> None:
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder(), want=3)
+
+    state = await world.state()
+    assert state.slots == {}
+    assert state.queue == {}
+
+
+async def test_who_never_joined_leaves_without_a_write() -> None:
+    machine = World().machine()
+    async with machine.holder():
+        await machine.clock.sleep(1_000)
+
+    assert machine.table.counts["write"] == 0
+
+
+async def test_a_slot_in_drain_is_left_shut_for_as_long_as_its_call_may_run() -> None:
+    """I1: it is nobody's, and is taken like any expired slot."""
+    world = World()
+    machine, other = world.machine(), world.machine()
+    async with machine.holder(terms(2)) as holder:
+        holder.want(2)
+        async with holder.slot():  # ends without doubt: never sent
+            await call_in_doubt(holder)
+            began_at_ms = world.truth.now_ms()
+    state = await world.state()
+    assert [slot.holder_id for slot in state.slots.values()] == [SHUT]
+    assert state.queue == {}
+
+    async with AsyncExitStack() as stack:
+        how = terms(2)
+        holder = await stack.enter_async_context(other.holder(how))
+        holder.want(2)
+        await stack.enter_async_context(holder.slot())
+        await stack.enter_async_context(holder.slot())
+        waited_ms = world.truth.now_ms() - began_at_ms
+
+        assert DRAIN_MS + TIMES.skew_ms <= waited_ms <= DRAIN_MS + TIMES.skew_ms + 4_000
+
+
+async def test_a_slot_whose_drain_is_over_is_left_free() -> None:
+    world = World()
+    machine = world.machine()
+    async with machine.holder() as holder:
+        holder.want(1)
+        await call_in_doubt(holder)
+        await machine.clock.sleep(DRAIN_MS + 1)
+
+    assert (await world.state()).slots == {}
+
+
+@pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNANSWERED, Fate.THROTTLED])
+async def test_leaving_is_tried_again_until_it_is_done(fate: Fate) -> None:
+    """I2."""
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder(), want=3)
+        machine.table.fates["write"].append(fate)
+
+    state = await world.state()
+    assert state.slots == {}
+    assert state.queue == {}
+
+
+async def test_leaving_waits_for_an_unreachable_table_only_so_long() -> None:
+    """I5: the leases run out by themselves."""
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder())
+        machine.table.fate = Fate.LOST
+        began_at_ms = machine.clock.monotonic_ms()
+
+    assert machine.clock.monotonic_ms() - began_at_ms <= LEAVE_MAX_MS
+
+
+async def test_leaving_goes_on_in_the_background_when_its_time_is_over() -> None:
+    world = World()
+    machine = world.machine()
+    began_at_ms = machine.clock.monotonic_ms()
+    holder = Holder(machine.pool, terms(), leave_by_ms=began_at_ms + 500)
+    async with AsyncExitStack() as stack:
+        await leased(stack, holder)
+        machine.table.fates["write"].append(Fate.LOST)
+        await machine.clock.sleep(400)
+
+    assert machine.clock.monotonic_ms() - began_at_ms == 500
+    assert (await world.state()).queue
+    await asyncio.wait(machine.pool.leavings)
+    assert not (await world.state()).queue
+    assert not machine.pool.leavings
+
+
+async def test_leaving_goes_on_when_it_is_cancelled() -> None:
+    """I2."""
+    world = World()
+    machine = world.machine()
+
+    async def take_part() -> None:
+        async with AsyncExitStack() as stack:
+            await leased(stack, machine.holder())
+
+    part = asyncio.create_task(take_part())
+    await machine.clock.sleep(20)  # the leaving is under way
+    part.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await part
+    await machine.clock.sleep(50)
+
+    assert (await world.state()).queue == {}
+
+
+async def test_many_slots_are_left_in_several_writes() -> None:
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        holder = machine.holder(terms(200))
+        await leased(stack, holder, want=200)
+        await machine.clock.sleep(1_000)
+        assert len((await world.state()).held_by(holder.holder_id)) == 200
+
+    state = await world.state()
+    assert state.slots == {}
+    assert state.queue == {}
+
+
+async def test_a_late_join_of_one_who_left_makes_no_ghost() -> None:
+    """I2: a tombstone stands in its way for as long as it could arrive."""
+    world = World()
+    machine = world.machine()
+    machine.table.fates["write"].append(Fate.LATE)
+    async with machine.holder() as holder:
+        holder.want(3)
+        await machine.clock.sleep(50)
+    tombstone = (await world.state()).queue[holder.holder_id]
+    await machine.clock.sleep(machine.table.late_ms + 1_000)
+
+    assert tombstone.want == 0
+    assert (await world.state()).slots == {}
+
+
+async def test_a_join_in_doubt_is_remembered_after_a_later_one_was_answered() -> None:
+    """I2: the second join stood in the first one's way only until its entry was gone."""
+    world = World()
+    machine = world.machine()
+    machine.table.fates["write"].append(Fate.LATE)
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder(), want=3)
+    await machine.clock.sleep(machine.table.late_ms + 1_000)
+
+    assert (await world.state()).slots == {}
+
+
+async def test_a_tombstone_is_swept_when_its_time_is_over() -> None:
+    world = World()
+    machine = world.machine()
+    machine.table.fates["write"].append(Fate.LATE)
+    async with machine.holder() as holder:
+        holder.want(3)
+        await machine.clock.sleep(50)
+    await machine.clock.sleep(TIMES.lease_ms + TIMES.skew_ms + 2_000)
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder())
+        await machine.clock.sleep(3 * TIMES.renew_ms)
+
+        assert holder.holder_id not in (await world.state()).queue

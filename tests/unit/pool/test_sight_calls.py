@@ -1,0 +1,114 @@
+"""What a process remembers of its calls: how long they take, and refusals for concurrency."""
+
+from __future__ import annotations
+
+from tests.support.pools import NAME, World
+from tests.support.virtual_time import IN_VIRTUAL_TIME
+from volcengine_client.limits import (
+    CALL_TIME_FIRST_MS,
+    CALL_TIMES_ENOUGH,
+    CALL_TIMES_KEPT,
+    REFUSALS_BEFORE_CAP,
+    REFUSALS_SHARE,
+    REFUSALS_WINDOW_MS,
+    PoolTimes,
+)
+from volcengine_client.pool.holder import Pool
+
+pytestmark = IN_VIRTUAL_TIME
+
+
+def _spoke(pool: Pool, *durations_ms: int) -> None:
+    for duration_ms in durations_ms:
+        pool.note_call(0, duration_ms=duration_ms, is_refused=False)
+
+
+def _was_refused(pool: Pool, *numbers: int) -> None:
+    for number in numbers:
+        pool.note_call(number, duration_ms=1, is_refused=True)
+
+
+async def test_calls_are_thought_to_take_long_until_enough_were_seen() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *[100] * (CALL_TIMES_ENOUGH - 1))
+
+    assert pool.call_time_ms() == CALL_TIME_FIRST_MS
+    _spoke(pool, 100)
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_call_longer_than_the_guess_counts_at_once() -> None:
+    pool = World().machine().pool
+    _spoke(pool, CALL_TIME_FIRST_MS + 1_000)
+
+    assert pool.call_time_ms() == CALL_TIME_FIRST_MS + 1_000
+
+
+async def test_all_but_one_in_a_hundred_calls_take_no_longer_than_said() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *range(1, 201))
+
+    assert pool.call_time_ms() == 199
+
+
+async def test_calls_of_long_ago_are_forgotten() -> None:
+    pool = World().machine().pool
+    _spoke(pool, 50_000, *[100] * CALL_TIMES_KEPT)
+
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
+    pool = World().machine().pool
+    _spoke(pool, *[100] * CALL_TIMES_ENOUGH)
+    _was_refused(pool, *[0] * CALL_TIMES_ENOUGH)
+
+    assert pool.call_time_ms() == 100
+
+
+async def test_a_lone_refusal_is_the_upstreams_count_lagging() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, *range(REFUSALS_BEFORE_CAP - 1))
+
+    assert pool.refused_count() == 0
+
+
+async def test_refusals_close_to_each_other_count_by_the_slots_that_they_met() -> None:
+    machine = World().machine()
+    _was_refused(machine.pool, 1, 2, 2, 2, 5)
+    await machine.clock.sleep(REFUSALS_WINDOW_MS)
+
+    assert machine.pool.refused_count() == 3
+
+
+async def test_refusals_far_from_each_other_do_not_count() -> None:
+    machine = World().machine()
+    for number in range(REFUSALS_BEFORE_CAP * 2):
+        _was_refused(machine.pool, number)
+        await machine.clock.sleep(REFUSALS_WINDOW_MS // (REFUSALS_BEFORE_CAP - 1))
+
+    assert machine.pool.refused_count() == 0
+
+
+async def test_refusals_beside_many_calls_that_went_well_are_the_upstreams_count_lagging() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, 1, 2, 3)
+    _spoke(pool, *[100] * (3 * REFUSALS_SHARE - 3))
+
+    assert pool.refused_count() == 3
+    _spoke(pool, 100)
+    assert pool.refused_count() == 0
+
+
+async def test_refusals_that_led_to_a_cut_are_forgotten() -> None:
+    pool = World().machine().pool
+    _was_refused(pool, *range(REFUSALS_BEFORE_CAP))
+    pool.forget_refusals()
+
+    assert pool.refused_count() == 0
+
+
+async def test_a_pool_lives_by_the_default_times() -> None:
+    machine = World().machine()
+
+    assert Pool(NAME, table=machine.table, clock=machine.clock).times == PoolTimes()
