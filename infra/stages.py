@@ -169,4 +169,7 @@ LOCAL = Stage(
 # The same with times so small that a recovery can be watched.
 TEST = replace(LOCAL, name="test", pool_times=TEST_TIMES)
 
-STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (CLOUD, LOCAL, TEST)}
+# The same in Lambda's own container, for `sam local invoke`.
+SAM = replace(LOCAL, name="sam", wheels=Wheels.of_the_cloud(MACHINE_ARCHITECTURE))
+
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (CLOUD, LOCAL, TEST, SAM)}
