@@ -8,6 +8,8 @@ import importlib
 import io
 import itertools
 import json
+import os
+import subprocess
 import sys
 import wave
 from collections.abc import Callable, Iterator, Mapping
@@ -316,6 +318,20 @@ def test_figures_are_told_by_pool_and_callers_pools_have_no_name(
 def test_a_function_with_a_wrong_setting_does_not_start(name: str, import_handler: ImportHandler) -> None:
     with pytest.raises(SettingsError, match=name):
         import_handler(**{name: "1"})
+
+
+def test_the_handler_needs_no_library_that_its_layer_lacks() -> None:
+    """The rest of the package's extras is for the self-hosted server and the command line."""
+    program = (
+        "import sys, api.handler; api.handler.invocations._loop.close();"
+        "sys.exit(bool({'dotenv', 'uvicorn', 'rich', 'typer'} & set(sys.modules)))"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env={"PATH": os.environ["PATH"], **ENVIRONMENT}, check=False
+    )
+
+    assert ended.returncode == 0
 
 
 def test_nothing_secret_is_written_anywhere(

@@ -1,30 +1,24 @@
-"""The self-hosted door, as an ASGI application and as a process."""
+"""The self-hosted door, as an ASGI application."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import json
-import os
-import re
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import boto3
 import pytest
 from moto import mock_aws
 
-from tests.support.scripted_upstream import Exchange, ScriptedUpstream, hangs, refuses, speaks
+from tests.support.scripted_upstream import Exchange, ScriptedUpstream, speaks
 from volcengine_client.clock import SystemClock
 from volcengine_gateway import server
-from volcengine_gateway.server import Application, event_of, main
+from volcengine_gateway.server import Application, event_of
 from volcengine_gateway.settings import ServerSettings
 
 ADMIN_KEY = "canary-admin-key"
@@ -249,166 +243,6 @@ async def test_the_application_lives_from_startup_to_shutdown() -> None:
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-# --- as a command ---------------------------------------------------------------
-
-
-def test_a_port_in_use_is_a_clear_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VOLCENGINE_TTS_APPID", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-        status = main(["--port", str(port)])
-
-    assert status == 1
-    assert f"can't listen on 127.0.0.1:{port}" in capsys.readouterr().err
-
-
-def test_a_host_that_is_none_is_a_clear_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VOLCENGINE_TTS_APPID", raising=False)
-
-    assert main(["--host", "192.0.2.1"]) == 1
-    assert "can't listen on 192.0.2.1:8000" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
-def test_a_port_that_is_none_is_a_clear_message(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--port", port])
-
-    assert ended.value.code == 2
-    assert "--port" in capsys.readouterr().err
-
-
-def test_a_wrong_setting_in_the_file_is_a_clear_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / ".env").write_text(f"VOLCENGINE_TTS_APPID=1\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("ADMIN_API_KEY", "VOLCENGINE_TTS_APPID", "VOLCENGINE_TTS_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-    assert main([]) == 2
-    err = capsys.readouterr().err
-    assert "ADMIN_API_KEY is not set" in err
-    assert ACCESS_KEY not in err
-
-
-@dataclass
-class Process:
-    """The server as a process of its own."""
-
-    url: str
-    process: asyncio.subprocess.Process
-    log: list[str]
-    reading: asyncio.Task[None]
-    stopping: asyncio.Event
-
-    async def stopped(self) -> int:
-        """Wait until it has ended."""
-        status = await self.process.wait()
-        await self.reading
-        return status
-
-
-@asynccontextmanager
-async def running(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Process]:
-    """Run the server on a free port, with its account in `.env`."""
-    (folder / ".env").write_text(
-        f"VOLCENGINE_TTS_APPID=1000000001\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n"
-        f"VOLCENGINE_TTS_CONCURRENCY=2\nADMIN_API_KEY={ADMIN_KEY}\nVOLCENGINE_TTS_ENDPOINT={upstream.url}\n"
-    )
-    program = "import sys; from volcengine_gateway.server import main; sys.exit(main())"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, "--port", "0", "--log-level", "debug",
-        cwd=folder, env={"PATH": os.environ["PATH"]}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    log: list[str] = []
-    stopping = asyncio.Event()
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def read(stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            log.append(line.decode())
-            if "Shutting down" in log[-1]:
-                stopping.set()
-            found = re.search(r"Listening on (\S+)", log[-1])
-            if found and not listening.done():
-                listening.set_result(found[1])
-        if not listening.done():
-            listening.set_exception(AssertionError(f"it did not start: {log}"))
-
-    reading = asyncio.create_task(read(process.stderr))
-    try:
-        yield Process(await listening, process, log, reading, stopping)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
-
-
-async def test_a_graceful_stop_finishes_what_is_in_progress_and_nothing_secret_is_logged(tmp_path: Path) -> None:
-    may_answer = asyncio.Event()
-
-    async def waits(exchange: Exchange) -> bool:
-        await may_answer.wait()
-        return await speaks(PCM)(exchange)
-
-    async with (
-        ScriptedUpstream(waits) as upstream,
-        running(tmp_path, upstream) as serving,
-        aiohttp.ClientSession(headers={"Admin-API-Key": ADMIN_KEY}) as session,
-    ):
-        url = f"{serving.url}/generate-batch"
-        async with session.post(url, json=BATCH, headers={"Admin-API-Key": "canary-wrong"}) as refused:
-            assert refused.status == 401
-        async with session.post(url + f"?key={ACCESS_KEY}", data=f"canary {TEXT}") as refused:
-            assert refused.status == 415
-        asked = asyncio.create_task(session.post(url, json=BATCH))
-        await upstream.arrived.wait()
-        serving.process.send_signal(signal.SIGTERM)
-        await serving.stopping.wait()
-        may_answer.set()
-        async with await asked as answer:
-            [result] = (await answer.json())["results"]
-        await serving.stopped()
-
-    assert base64.b64decode(result["audio_base64"]) == PCM
-    log = "".join(serving.log)
-    assert '"status": 200' in log
-    assert "canary" not in log
-
-
-async def test_the_process_answers_errors_of_the_upstream(tmp_path: Path) -> None:
-    script = [refuses(401, 3001, "authenticate request: load grant: requested grant not found"), hangs]
-
-    async with (
-        ScriptedUpstream(*script) as upstream,
-        running(tmp_path, upstream) as serving,
-        aiohttp.ClientSession(headers={"Admin-API-Key": ADMIN_KEY}) as session,
-        session.post(f"{serving.url}/generate-batch", json=BATCH) as answer,
-    ):
-        error = (await answer.json())["error"]
-
-    assert (answer.status, error["code"]) == (502, "login_rejected")
-    assert "canary" not in "".join(serving.log)
-
-
-async def test_the_server_does_without_boto3(tmp_path: Path) -> None:
-    program = "import sys, volcengine_gateway.server as s; s.application(); sys.exit('boto3' in sys.modules)"
-
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=tmp_path, env={})
-
-    assert await process.wait() == 0
-
-
 async def test_a_shared_table_is_joined_when_one_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -431,16 +265,3 @@ async def test_a_shared_table_is_joined_when_one_is_configured(monkeypatch: pyte
     assert visit.status == 200
     assert [item["pool"]["S"] for item in items] == ["server"]
     assert "canary" not in json.dumps(items)
-
-
-def test_a_shared_table_without_a_region_is_a_clear_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / ".env").write_text("VOLCENGINE_TTS_POOL_TABLE=pools\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "VOLCENGINE_TTS_APPID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-
-    assert main([]) == 2
-    assert "region" in capsys.readouterr().err

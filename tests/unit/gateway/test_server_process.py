@@ -1,0 +1,217 @@
+"""The self-hosted door, as a command and as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.scripted_upstream import Exchange, ScriptedUpstream, hangs, refuses, speaks
+from volcengine_gateway.server import main
+
+ADMIN_KEY = "canary-admin-key"
+ACCESS_KEY = "canary-access-key"
+TEXT = "canary-text"
+PCM = bytes(4_800)
+BATCH = {"tasks": [{"task_id": "t1", "text": TEXT, "encoding": "pcm"}]}
+
+
+def test_a_port_in_use_is_a_clear_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOLCENGINE_TTS_APPID", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        status = main(["--port", str(port)])
+
+    assert status == 1
+    assert f"can't listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_a_host_that_is_none_is_a_clear_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOLCENGINE_TTS_APPID", raising=False)
+
+    assert main(["--host", "192.0.2.1"]) == 1
+    assert "can't listen on 192.0.2.1:8000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
+def test_a_port_that_is_none_is_a_clear_message(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", port])
+
+    assert ended.value.code == 2
+    assert "--port" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_in_the_file_is_a_clear_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"VOLCENGINE_TTS_APPID=1\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("ADMIN_API_KEY", "VOLCENGINE_TTS_APPID", "VOLCENGINE_TTS_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert main([]) == 2
+    err = capsys.readouterr().err
+    assert "ADMIN_API_KEY is not set" in err
+    assert ACCESS_KEY not in err
+
+
+@dataclass
+class Process:
+    """The server as a process of its own."""
+
+    url: str
+    process: asyncio.subprocess.Process
+    log: list[str]
+    reading: asyncio.Task[None]
+    stopping: asyncio.Event
+
+    async def stopped(self) -> int:
+        """Wait until it has ended."""
+        status = await self.process.wait()
+        await self.reading
+        return status
+
+
+@asynccontextmanager
+async def running(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Process]:
+    """Run the server on a free port, with its account in `.env`."""
+    (folder / ".env").write_text(
+        f"VOLCENGINE_TTS_APPID=1000000001\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n"
+        f"VOLCENGINE_TTS_CONCURRENCY=2\nADMIN_API_KEY={ADMIN_KEY}\nVOLCENGINE_TTS_ENDPOINT={upstream.url}\n"
+    )
+    program = "import sys; from volcengine_gateway.server import main; sys.exit(main())"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, "--port", "0", "--log-level", "debug",
+        cwd=folder, env={"PATH": os.environ["PATH"]}, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    log: list[str] = []
+    stopping = asyncio.Event()
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def read(stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            log.append(line.decode())
+            if "Shutting down" in log[-1]:
+                stopping.set()
+            found = re.search(r"Listening on (\S+)", log[-1])
+            if found and not listening.done():
+                listening.set_result(found[1])
+        if not listening.done():
+            listening.set_exception(AssertionError(f"it did not start: {log}"))
+
+    reading = asyncio.create_task(read(process.stderr))
+    try:
+        yield Process(await listening, process, log, reading, stopping)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
+
+
+async def test_a_graceful_stop_finishes_what_is_in_progress_and_nothing_secret_is_logged(tmp_path: Path) -> None:
+    may_answer = asyncio.Event()
+
+    async def waits(exchange: Exchange) -> bool:
+        await may_answer.wait()
+        return await speaks(PCM)(exchange)
+
+    async with (
+        ScriptedUpstream(waits) as upstream,
+        running(tmp_path, upstream) as serving,
+        aiohttp.ClientSession(headers={"Admin-API-Key": ADMIN_KEY}) as session,
+    ):
+        url = f"{serving.url}/generate-batch"
+        async with session.post(url, json=BATCH, headers={"Admin-API-Key": "canary-wrong"}) as refused:
+            assert refused.status == 401
+        async with session.post(url + f"?key={ACCESS_KEY}", data=f"canary {TEXT}") as refused:
+            assert refused.status == 415
+        asked = asyncio.create_task(session.post(url, json=BATCH))
+        await upstream.arrived.wait()
+        serving.process.send_signal(signal.SIGTERM)
+        await serving.stopping.wait()
+        may_answer.set()
+        async with await asked as answer:
+            [result] = (await answer.json())["results"]
+        await serving.stopped()
+
+    assert base64.b64decode(result["audio_base64"]) == PCM
+    log = "".join(serving.log)
+    assert '"status": 200' in log
+    assert "canary" not in log
+
+
+async def test_the_process_answers_errors_of_the_upstream(tmp_path: Path) -> None:
+    script = [refuses(401, 3001, "authenticate request: load grant: requested grant not found"), hangs]
+
+    async with (
+        ScriptedUpstream(*script) as upstream,
+        running(tmp_path, upstream) as serving,
+        aiohttp.ClientSession(headers={"Admin-API-Key": ADMIN_KEY}) as session,
+        session.post(f"{serving.url}/generate-batch", json=BATCH) as answer,
+    ):
+        error = (await answer.json())["error"]
+
+    assert (answer.status, error["code"]) == (502, "login_rejected")
+    assert "canary" not in "".join(serving.log)
+
+
+async def test_the_server_does_without_boto3(tmp_path: Path) -> None:
+    program = "import sys, volcengine_gateway.server as s; s.application(); sys.exit('boto3' in sys.modules)"
+
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=tmp_path, env={})
+
+    assert await process.wait() == 0
+
+
+def test_a_shared_table_without_a_region_is_a_clear_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("VOLCENGINE_TTS_POOL_TABLE=pools\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "VOLCENGINE_TTS_APPID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+
+    assert main([]) == 2
+    assert "region" in capsys.readouterr().err
+
+
+async def test_a_body_far_too_large_is_refused_while_it_is_sent(tmp_path: Path) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(1024 * 1024)
+
+    headers = {"Admin-API-Key": ADMIN_KEY, "Content-Type": "application/json"}
+    async with (
+        ScriptedUpstream(hangs) as upstream,
+        running(tmp_path, upstream) as serving,
+        aiohttp.ClientSession(headers=headers) as session,
+    ):
+        async with session.post(f"{serving.url}/generate-batch", data=endless()) as answer:
+            error = (await answer.json())["error"]
+        async with session.get(serving.url) as health:
+            assert health.status == 200
+
+    assert (answer.status, error["code"]) == (413, "too_large")
+    assert upstream.requests == []
