@@ -133,10 +133,9 @@ class Holder:
         leaving = asyncio.create_task(self._leave(self._keeper))
         self.pool.leavings.add(leaving)
         leaving.add_done_callback(self.pool.leavings.discard)
-        left_ms = LEAVE_MAX_MS
-        if self._leave_by_ms is not None:
-            left_ms = min(left_ms, max(0, self._leave_by_ms - self.pool.clock.monotonic_ms()))
-        await asyncio.wait({leaving}, timeout=left_ms / 1_000)
+        now_ms = self.pool.clock.monotonic_ms()
+        left_ms = LEAVE_MAX_MS if self._leave_by_ms is None else max(0, self._leave_by_ms - now_ms)
+        await asyncio.wait({leaving}, timeout=min(left_ms, LEAVE_MAX_MS) / 1_000)
 
     def want(self, count: int) -> None:
         """Say for how many slots there is work now, those in use included."""
@@ -183,8 +182,9 @@ class Holder:
         """Tell whether the call rule lets a call start on the slot now; a process just back from a pause says no."""
         now_hi_ms = self.pool.now_hi_ms()
         slot = self._owned.get(number)
-        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS
-        if slot is None or now_hi_ms is None or not is_awake or self._is_dazed or self._pid != os.getpid():
+        is_awake = self.pool.clock.monotonic_ms() - self._ticked_at_ms <= CLOCK_GAP_MS and not self._is_dazed
+        is_ours = self.pool.is_open and self._pid == os.getpid()
+        if slot is None or now_hi_ms is None or not is_awake or not is_ours:
             return False
         return may_start_call(slot, now_hi_ms=now_hi_ms, times=self.pool.times)
 

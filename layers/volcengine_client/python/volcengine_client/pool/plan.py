@@ -36,6 +36,8 @@ from volcengine_client.pool.slots import (
     shut_until,
 )
 
+ROOM = ENTRIES_A_WRITE_MAX - 2  # slots a write, beside its writer's entry and one that gives way to it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -120,6 +122,11 @@ class View:
     def idle(self) -> frozenset[int]:
         """Slots without a call in progress or in doubt."""
         return frozenset(self.owned.keys() - self.busy - self.shut.keys())
+
+    @property
+    def leftover(self) -> frozenset[int]:
+        """Slots that the table still ties to it, though it gave them up or never learned that it got them."""
+        return frozenset(self.state.held_by(self.holder_id).keys() - self.owned.keys() - self.busy - self.shut.keys())
 
     @property
     def useful(self) -> frozenset[int]:
@@ -283,7 +290,7 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     has_joined = view.holder_id in view.state.queue
     if not has_joined and not view.want:
         return None
-    gives = give_ups(view, ahead)
+    gives = sorted((give_ups(view, ahead) | view.leftover) - ahead.takes)[:ROOM]
     renews = not has_joined or is_renewal_due(view)
     if not (renews or ahead.takes or gives or view.refused_count):
         return None
@@ -291,13 +298,15 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     if evicted is not None and not evicted:
         return None  # the queue is full, and nobody in it has to give way
     slots = dict(view.state.slots)
-    for number in gives | (view.state.held_by(view.holder_id).keys() - view.owned.keys()):
-        slots.pop(number, None)
+    for number in gives:
+        del slots[number]
     lease = Slot(view.holder_id, view.estimate_ms + view.times.lease_ms)
     kept = sorted(
-        number for number in view.useful - gives if renews and slots[number].expires_at_ms < lease.expires_at_ms
+        number
+        for number in view.useful.difference(gives)
+        if renews and slots[number].expires_at_ms < lease.expires_at_ms
     )
-    for number in [*sorted(ahead.takes), *kept][: ENTRIES_A_WRITE_MAX - len(gives) - 2]:
+    for number in [*sorted(ahead.takes), *kept][: ROOM - len(gives)]:
         slots[number] = lease
     queue = dict(view.state.queue)
     if evicted:
@@ -309,11 +318,7 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
 
 def _swept(view: View, after: PoolState) -> PoolState:
     """Remove the entries of participants that are long gone, as far as the write has room."""
-    gone = [
-        holder_id
-        for holder_id, entry in view.state.queue.items()
-        if _is_gone(view, entry) and holder_id != view.holder_id
-    ]
+    gone = [key for key, entry in view.state.queue.items() if key != view.holder_id and _is_gone(view, entry)]
     change = Change.between(view.state, after)
     room = ENTRIES_A_WRITE_MAX - len(change.slots) - len(change.queue)
     removed = set(gone[:room])
