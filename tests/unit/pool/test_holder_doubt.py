@@ -310,7 +310,7 @@ async def test_a_participant_whose_entry_was_swept_joins_anew() -> None:
         lease.ready()
 
 
-# --- an item that is gone or replaced -----------------------------------------------------------------------------------
+# --- an item that is gone or replaced ---------------------------------------------------------------------------------
 
 
 async def test_no_call_starts_on_the_leases_of_an_item_that_is_gone() -> None:
