@@ -29,17 +29,14 @@ def launch(places: Places, *, stage: str, port: int) -> Daemon:
     It sees an environment of its own, since all of it is handed on to the functions.
     """
     places.scratch.mkdir(parents=True, exist_ok=True)
-    memory = places.emulated(stage)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(places.scratch),
         "TMPDIR": str(places.scratch),
         "BIND_HOST": LOOPBACK,
         "GATEWAY_PORT": str(port),
-        "PERSIST_STATE": "1",
-        "STATE_DIR": str(memory / "state"),
-        "S3_PERSIST": "1",
-        "S3_DATA_DIR": str(memory / "s3"),
+        "PERSIST_STATE": "1",  # written down at the end, all at once: a killed emulator forgets what was new, whole
+        "STATE_DIR": str(places.emulated(stage)),
         "LAMBDA_WARM_TTL_SECONDS": str(IDLE_FUNCTION_S),
         "SFTP_ENABLED": "0",  # it would listen on every interface
         "IOT_MTLS_ENABLED": "0",  # the same

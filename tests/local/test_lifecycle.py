@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from infra.local import processes
+from infra.local.lifecycle import Stack
 from infra.local.waiting import answers
 from tests.support.local_stack import Commands, directory_of_stage
 
@@ -24,26 +25,27 @@ def commands() -> Iterator[Commands]:
 
 def test_a_stack_survives_being_brought_up_twice_killed_and_stopped(commands: Commands) -> None:
     first = commands.up()
-    daemons = commands.daemons()
-    assert len(daemons) == 2
-
-    # 1. Up again changes nothing.
-    assert commands.up() == first
-    assert commands.daemons() == daemons
+    record = commands.record()
+    assert len(commands.daemons()) == 2
+    assert _listened_on(commands.daemons()) == {"127.0.0.1"}
     assert stat.S_IMODE(commands.places.stack_file.stat().st_mode) == 0o600
-    assert _listened_on(daemons) == {"127.0.0.1"}
 
-    # 2. The emulated AWS dies without a word, and leaves a function behind; up brings it back as it was deployed.
-    daemons[0].kill()
+    # 1. Up again changes nothing, unless somebody is editing the source meanwhile.
+    assert commands.up() == first
+    assert commands.record() == record or commands.record()["fingerprint"] != record["fingerprint"]
+
+    # 2. Down and up again: what was deployed is still there.
+    commands.down()
     second = commands.up()
-    assert (second.pool_table, second.admin_api_key, second.api_url) == (
-        first.pool_table,
-        first.admin_api_key,
-        first.api_url,
-    )
-    assert asyncio.run(answers(second.api_url))
+    assert _kept(second) == _kept(first)
 
-    # 3. Down leaves nothing that runs, and no key; again is fine.
+    # 3. The emulated AWS dies without a word, and leaves a function behind; up repairs that.
+    commands.daemons()[0].kill()
+    third = commands.up()
+    assert _kept(third) == _kept(first)
+    assert asyncio.run(answers(third.api_url))
+
+    # 4. Down leaves nothing that runs, and no key; again is fine.
     everything = [*commands.daemons(), *processes.functions(commands.places.scratch)]
     assert len(everything) >= 3
     commands.down()
@@ -51,6 +53,10 @@ def test_a_stack_survives_being_brought_up_twice_killed_and_stopped(commands: Co
     assert not any(process.is_running() for process in everything)
     assert not commands.places.stack_file.exists()
     assert not commands.places.scratch.exists()
+
+
+def _kept(stack: Stack) -> tuple[str, str, str]:
+    return stack.api_url, stack.admin_api_key, stack.pool_table
 
 
 def _listened_on(daemons: list[psutil.Process]) -> set[str]:

@@ -72,8 +72,13 @@ class Commands:
 
     def daemons(self) -> list[psutil.Process]:
         """Return the processes that `up` has started and that run."""
-        records = (read(self.places.processes_file) or {"daemons": []})["daemons"]
-        return [process for record in records if (process := processes.Daemon.parse(record).process) is not None]
+        daemons = map(processes.Daemon.parse, self.record()["daemons"])
+        return [process for daemon in daemons if (process := daemon.process) is not None]
+
+    def record(self) -> dict[str, Any]:
+        """Return what `up` wrote down for `down`."""
+        record: dict[str, Any] = read(self.places.processes_file) or {"daemons": [], "fingerprint": ""}
+        return record
 
     def _command(self, name: str) -> None:
         inherited = {name: value for name, value in settings.inherited().items() if name not in settings.NAMES}
