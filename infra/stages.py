@@ -140,14 +140,15 @@ class Stage:
         assert self.throttle_rate_per_s >= 1
         assert 1 <= self.throttle_burst_requests <= QUEUE_MAX
         assert bool(self.domain_name) == bool(self.certificate_arn), "a domain needs a certificate"
-        assert all(_is_safe_address(origin) for origin in self.cors_origins)
+        assert all(is_safe_address(origin) for origin in self.cors_origins)
         # The account's key travels to the upstream: never in clear text over a network (I6).
-        assert not self.upstream_endpoint or _is_safe_address(self.upstream_endpoint)
+        assert not self.upstream_endpoint or is_safe_address(self.upstream_endpoint)
         assert all(re.fullmatch(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}", app) for app in self.app_weights)
         assert all(1 <= weight <= 100 for weight in self.app_weights.values())
 
 
-def _is_safe_address(address: str) -> bool:
+def is_safe_address(address: str) -> bool:
+    """Say whether *address* is a base address where a key travels encrypted, or stays on this machine."""
     host = r"(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))"
     return re.fullmatch(rf"{host}(:[0-9]{{1,5}})?", address) is not None
 
