@@ -66,6 +66,7 @@ def held(places: Places) -> Iterator[None]:
         LocalStackError: Another one does.
     """
     places.directory.mkdir(parents=True, exist_ok=True)
+    places.directory.chmod(0o700)  # the emulated AWS writes its secrets down for everyone
     with (places.directory / "lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from typing import Literal
 from dotenv import dotenv_values
 
 from infra.local.errors import LocalStackError
+from infra.stages import is_safe_address
 from volcengine_client.limits import CONCURRENCY_DEFAULT, CONCURRENCY_MAX
 
 Stage = Literal["local", "test"]
@@ -81,6 +82,10 @@ def parsed(values: Mapping[str, str | None]) -> Settings:
     """
     given = {name: value.strip() for name in NAMES if (value := values.get(name)) and value.strip()}
     endpoint = given.get("VOLCENGINE_TTS_ENDPOINT", "").rstrip("/") or None
+    if endpoint is not None and not is_safe_address(endpoint):
+        raise LocalStackError(
+            f"VOLCENGINE_TTS_ENDPOINT is {endpoint!r}: expected https://HOST or http://127.0.0.1:PORT, without a path"
+        )
     has_app_id, has_key = "VOLCENGINE_TTS_APPID" in given, "VOLCENGINE_TTS_ACCESS_KEY" in given
     if has_app_id != has_key:
         raise LocalStackError("VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY come together or not at all")
@@ -97,8 +102,12 @@ def parsed(values: Mapping[str, str | None]) -> Settings:
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment for the tools that deploy: a person's own, without anything about a real AWS account."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "VOLCENGINE_"))}
+    """Return a person's own environment, without the settings above and anything about a real AWS account."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in NAMES and not name.startswith(("AWS_", "CDK_", "VOLCENGINE_"))
+    }
 
 
 def _stage(name: str) -> Stage:

@@ -61,6 +61,11 @@ def test_what_holds_a_key_is_readable_for_its_owner_only(places: Places) -> None
     assert read(places.stack_file) == {"admin_api_key": "k"}
 
 
+def test_what_a_stack_keeps_is_nobody_elses_to_read(places: Places) -> None:
+    with held(places):
+        assert places.directory.stat().st_mode & 0o777 == 0o700
+
+
 def test_half_a_file_is_no_file(places: Places) -> None:
     places.stack_file.write_text('{"api_url": "htt', encoding="utf-8")
 

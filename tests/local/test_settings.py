@@ -29,6 +29,14 @@ def test_an_account_and_its_upstream_are_taken_as_given() -> None:
     assert wanted.endpoint == "http://127.0.0.1:9000"
 
 
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9000", "http://upstream.example", "http://127.0.0.1:9000/api", "ftp://127.0.0.1"]
+)
+def test_an_upstream_to_which_a_key_would_travel_in_clear_text_is_refused(address: str) -> None:
+    with pytest.raises(LocalStackError, match="VOLCENGINE_TTS_ENDPOINT"):
+        parsed({"VOLCENGINE_TTS_ENDPOINT": address})
+
+
 @pytest.mark.parametrize("name", sorted(ACCOUNT))
 def test_half_an_account_is_refused(name: str) -> None:
     with pytest.raises(LocalStackError, match="together or not at all"):

@@ -81,12 +81,11 @@ class Commands:
         return record
 
     def _command(self, name: str) -> None:
-        inherited = {name: value for name, value in settings.inherited().items() if name not in settings.NAMES}
         command = [sys.executable, "-m", "infra.local.stack", name, "--directory", str(self.directory)]
         done = subprocess.run(
             [*command, "--env-file", os.devnull],
             cwd=ROOT,
-            env={**inherited, **self.settings, "STAGE": self.stage},
+            env={**settings.inherited(), **self.settings, "STAGE": self.stage},
             capture_output=True,
             text=True,
             timeout=COMMAND_MAX_S,
