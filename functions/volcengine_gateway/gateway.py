@@ -17,6 +17,7 @@ from volcengine_client.errors import (
     DeadlineCutError,
     LoginRejectedError,
     PoolError,
+    SecretError,
     UnknownPoolError,
 )
 from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX
@@ -182,7 +183,7 @@ class Gateway:
     async def health(self) -> str:
         """Return that the service lives, and how busy the server's pool is, as JSON; a second old at most.
 
-        No secret is read. A limit or a number of slots that can't be told is null.
+        A limit or a number of slots that can't be told is null, and the service is degraded.
         """
         if self._health is None or not self._health[0].is_within(HEALTH_AGE_MAX_MS, self.clock):
             looked_at = Moment.now(self.clock)
@@ -190,17 +191,24 @@ class Gateway:
         return self._health[1]
 
     async def _look(self) -> dict[str, Any]:
-        keyring = self._keys.remembered()
-        limit = keyring.main.limit.n if keyring and keyring.main else None
-        told = {"status": "ok", "service": SERVICE, "version": __version__, "limit": limit, "slots_in_use": 0}
+        told: dict[str, Any] = {
+            "status": "ok",
+            "service": SERVICE,
+            "version": __version__,
+            "limit": None,
+            "slots_in_use": None,
+        }
         pool = self._pool(SERVER_POOL)
         try:
+            keyring = await self._keys.keyring()
             state = await pool.state()
-        except PoolError:
-            return {**told, "status": "degraded", "slots_in_use": None}
+        except (PoolError, SecretError):
+            return {**told, "status": "degraded"}
+        told["limit"] = keyring.main.limit.n if keyring.main else None
+        told["slots_in_use"] = 0
         if state is not None:
             told["slots_in_use"] = slots_in_use(state, now_lo_ms=pool.now_lo_ms(), times=pool.times)
-            told["limit"] = state.limit.n if state.limit else limit
+            told["limit"] = state.limit.n if state.limit else told["limit"]
         return told
 
     async def pools(self, *, shown_admin_key: str | None) -> str:

@@ -46,10 +46,6 @@ class SecretVersion:
 class Keys(Protocol):
     """Where the server's keyring comes from."""
 
-    def remembered(self) -> Keyring | None:
-        """Return the keyring if it is at hand, however old."""
-        ...
-
     async def keyring(self) -> Keyring:
         """Return the keyring.
 
@@ -84,9 +80,6 @@ class FixedKeys:
             Keyring(admin_key=settings.admin_key, main=main, naming_key=naming_key_of(settings.admin_key)),
         )
 
-    def remembered(self) -> Keyring | None:
-        return self._keyring
-
     async def keyring(self) -> Keyring:
         return self._keyring
 
@@ -111,9 +104,6 @@ class SecretKeys:
         self._reading = asyncio.Lock()
         self._keyring: Keyring | None = None
         self._read_at: Moment | None = None
-
-    def remembered(self) -> Keyring | None:
-        return self._keyring
 
     async def keyring(self) -> Keyring:
         if self._keyring is not None and self._is_fresh():

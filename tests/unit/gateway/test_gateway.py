@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, SERVER_LOGIN, Bench, ScriptedVoice, keyring
+from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, SERVER_LOGIN, Bench, ScriptedVoice, event, keyring
 from volcengine_client.errors import ConcurrencyExceededError, LoginRejectedError, SecretError, VolcengineError
 from volcengine_client.limits import SERVER_REQUESTS_MAX
 from volcengine_client.models import TaskItem
@@ -31,9 +31,6 @@ class RotatedKeys:
         self._now = old
         self._new = new
         self.reread_count = 0
-
-    def remembered(self) -> Keyring | None:
-        return self._now
 
     async def keyring(self) -> Keyring:
         return self._now
@@ -128,9 +125,11 @@ async def test_a_secret_out_of_reach_is_told_with_when_to_ask_again() -> None:
 
     told = await bench.post(BATCH)
     empty = await bench.post({"tasks": []}, admin_key=None)
+    health = await bench.ask(event("GET", "/"))
 
     assert told.status == 503
     assert told.error["code"] == "secret_unavailable"
+    assert (health.status, health.said["status"], health.said["limit"]) == (200, "degraded", None)
     assert told.headers["Retry-After"] == "2"
     assert empty.status == 200
     assert bench.voice.spoken == []
