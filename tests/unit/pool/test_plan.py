@@ -1,0 +1,348 @@
+"""What a participant writes next: join, take, give up, renew, settle, cut, sweep, leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
+from volcengine_client.limits import CAP_MS, CONCURRENCY_MAX, ENTRIES_A_WRITE_MAX, WEIGHT_MAX
+from volcengine_client.pool.plan import (
+    View,
+    entry_lease_ms,
+    is_renewal_due,
+    next_write,
+    outlook,
+    rebuilt,
+)
+from volcengine_client.pool.slots import SHUT, Cap, Change, Entry, Limit, PoolState, Slot
+
+FRESH = entry(expires_at_ms=NOW_MS + entry_lease_ms(TIMES))
+
+
+def _write(seen: View) -> PoolState | None:
+    after = next_write(seen, outlook(seen))
+    if after is not None:
+        Change.between(seen.state, after)  # no more entries than a write may have
+    return after
+
+
+def _written(seen: View) -> PoolState:
+    after = _write(seen)
+    assert after is not None
+    return after
+
+
+def _own(pool: PoolState) -> set[int]:
+    return set(pool.held_by("me"))
+
+
+# --- join -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_write_joins_and_takes_all_that_there_is_work_for() -> None:
+    after = _written(view(state(), want=3))
+
+    assert after.slots == dict.fromkeys(range(3), slot("me"))
+    assert after.queue == {"me": replace(FRESH, want=3, since_ms=NOW_MS)}
+
+
+def test_who_has_no_work_does_not_join() -> None:
+    assert _write(view(state(), want=0)) is None
+
+
+def test_who_finds_no_free_slot_joins_to_wait() -> None:
+    pool = state(held(other=tuple(range(10))), {"other": entry(want=10)})
+    after = _written(view(pool, want=3))
+
+    assert after.slots == pool.slots
+    assert after.queue["me"].want == 3
+
+
+def test_an_entry_says_all_that_others_need_to_know() -> None:
+    how = terms(8, hold_max=5, app="night", weight=7, is_background=True)
+    after = _written(view(state(limit=Limit(20, 0)), terms=how, want=900))
+
+    assert after.queue["me"] == Entry(
+        revision=1,
+        app="night",
+        weight=7,
+        want=5,
+        limit=8,
+        since_ms=NOW_MS,
+        expires_at_ms=NOW_MS + entry_lease_ms(TIMES),
+        is_background=True,
+    )
+
+
+def test_a_rejoining_participant_goes_on_with_its_revision() -> None:
+    """I1: or a late write from before could be applied again."""
+    assert _written(view(state(), revision=41)).queue["me"].revision == 42
+
+
+def test_nothing_is_due_when_all_is_well() -> None:
+    pool = state(held(me=(0,)), {"me": FRESH})
+
+    assert _write(view(pool, want=1)) is None
+
+
+def test_one_who_waits_in_vain_writes_nothing() -> None:
+    pool = state(held(other=tuple(range(10))), {"other": entry(want=10), "me": replace(FRESH, want=3)})
+
+    assert _write(view(pool, want=3)) is None
+
+
+def test_the_time_of_waiting_begins_anew_only_when_a_slot_changed_hands() -> None:
+    waits = state(held(other=tuple(range(10))), {"me": entry(want=3, expires_at_ms=NOW_MS)})
+    finds = state({}, {"me": entry(want=3)})
+
+    assert _written(view(waits, want=3)).queue["me"].since_ms == NOW_MS - 1_000
+    assert _written(view(finds, want=3)).queue["me"].since_ms == NOW_MS
+
+
+# --- renew ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_slot_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
+    due = slot("me", left_ms=TIMES.lease_ms - TIMES.renew_ms)
+    not_yet = slot("me", left_ms=TIMES.lease_ms - TIMES.renew_ms + 1)
+
+    assert is_renewal_due(view(state({0: due}, {"me": FRESH})))
+    assert not is_renewal_due(view(state({0: not_yet}, {"me": FRESH})))
+
+
+def test_an_entry_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
+    due_ms = NOW_MS + entry_lease_ms(TIMES) - TIMES.renew_ms
+
+    assert is_renewal_due(view(state({}, {"me": entry(expires_at_ms=due_ms)})))
+    assert not is_renewal_due(view(state({}, {"me": entry(expires_at_ms=due_ms + 1)})))
+
+
+def test_an_entry_lives_for_longer_than_two_renewals() -> None:
+    """Who was renewed lately still counts when one renewal is late."""
+    assert 2 * TIMES.renew_ms < entry_lease_ms(TIMES) < TIMES.lease_ms
+
+
+def test_a_renewal_prolongs_every_slot_in_use_and_the_entry() -> None:
+    slots = {0: slot("me", left_ms=1), 1: slot("me", left_ms=TIMES.lease_ms - 5), 2: slot("other")}
+    after = _written(view(state(slots, {"me": entry(want=2)}), want=2, busy=frozenset({0})))
+
+    assert after.slots == {0: slot("me"), 1: slot("me"), 2: slot("other")}
+    assert after.queue["me"].expires_at_ms == FRESH.expires_at_ms
+    assert after.queue["me"].revision == 2
+
+
+def test_a_lease_is_never_shortened() -> None:
+    longer = slot("me", left_ms=TIMES.lease_ms + 700)
+    after = _written(view(state({0: longer}, {"me": entry(expires_at_ms=NOW_MS)})))
+
+    assert after.slots == {0: longer}
+
+
+def test_a_slot_in_drain_is_not_renewed() -> None:
+    """I2: whoever vanishes, it opens when its call is over."""
+    slots = {0: slot("me", left_ms=1), 1: slot("me", left_ms=1)}
+    after = _written(view(state(slots, {"me": entry(want=2)}), want=2, shut={1: NOW_MS + 5_000}))
+
+    assert after.slots[0] == slot("me")
+    assert after.slots[1] == slots[1]
+
+
+def test_slots_above_the_limit_are_not_renewed() -> None:
+    slots = {2: slot("me", left_ms=1), 7: slot("me", left_ms=1)}
+    pool = state(slots, {"me": entry(want=2)}, limit=Limit(5, 3))
+    after = _written(view(pool, want=2, busy=frozenset({2, 7})))
+
+    assert after.slots == {2: slot("me"), 7: slots[7]}
+
+
+def test_any_write_of_one_who_is_to_renew_renews() -> None:
+    pool = state({0: slot("me", left_ms=1)}, {"me": entry(want=2)})
+    after = _written(view(pool, want=2))
+
+    assert after.slots == {0: slot("me"), 1: slot("me")}
+
+
+# --- one write has room for 48 entries --------------------------------------------------------------------------------
+
+
+def test_a_write_takes_only_as_many_slots_as_it_has_room_for() -> None:
+    after = _written(view(state(limit=Limit(200, 0)), terms=terms(200), want=200))
+
+    assert _own(after) == set(range(ENTRIES_A_WRITE_MAX - 2))
+
+
+def test_renewing_two_hundred_slots_takes_several_writes() -> None:
+    slots = dict.fromkeys(range(200), slot("me", left_ms=1))
+    seen = view(state(slots, {"me": entry(want=200)}, limit=Limit(200, 0)), terms=terms(200), want=200)
+    writes = 0
+    while is_renewal_due(seen):
+        after = _written(seen)
+        seen = replace(seen, state=after, owned=after.held_by("me"), revision=after.queue["me"].revision)
+        writes += 1
+
+    assert writes == -(-200 // (ENTRIES_A_WRITE_MAX - 2))
+    assert set(seen.owned.values()) == {slot("me")}
+
+
+def test_two_hundred_slots_above_a_lowered_limit_are_given_up_in_several_writes() -> None:
+    slots = dict.fromkeys(range(200), slot("me"))
+    seen = view(state(slots, {"me": entry(want=200)}, limit=Limit(2, 9)), terms=terms(200), want=2)
+    while (after := _write(seen)) is not None:
+        seen = replace(seen, state=after, owned=after.held_by("me"), revision=after.queue["me"].revision)
+
+    assert set(seen.owned) == {0, 1}
+
+
+def test_what_a_lost_reply_left_is_given_up_within_the_room_of_a_write() -> None:
+    slots = dict.fromkeys(range(200), slot("me"))
+    seen = view(state(slots, {"me": FRESH}, limit=Limit(200, 0)), terms=terms(200), owned={0: slot("me")})
+    after = _written(seen)
+
+    assert len(after.slots) == 200 - ENTRIES_A_WRITE_MAX + 2
+
+
+# --- what a lost reply left -------------------------------------------------------------------------------------------
+
+
+def test_slots_that_the_table_ties_to_us_without_our_knowledge_are_taken_again_when_there_is_work() -> None:
+    """I1: by a write, which is what makes them usable."""
+    pool = state({0: slot("me", left_ms=6_000)}, {"me": FRESH})
+    after = _written(view(pool, owned={}))
+
+    assert after.slots == {0: slot("me")}
+
+
+def test_slots_that_the_table_ties_to_us_without_our_knowledge_are_given_up_when_there_is_none() -> None:
+    pool = state(held(me=(0, 1)), {"me": FRESH})
+    after = _written(view(pool, owned={0: slot("me")}))
+
+    assert after.slots == held(me=(0,))
+
+
+@pytest.mark.parametrize("doubt", [{"busy": frozenset({1})}, {"shut": {1: NOW_MS + 5_000}}])
+def test_a_slot_with_a_call_that_may_be_running_is_never_given_up(doubt: dict[str, Any]) -> None:
+    """I1: whatever we believe of its lease."""
+    pool = state(held(me=(0, 1), other=tuple(range(2, 10))), {"me": FRESH, "other": entry(want=12)})
+
+    for owned in ({0: slot("me")}, pool.held_by("me")):
+        after = _write(view(pool, want=0, owned=owned, **doubt))
+        assert after is None or after.slots[1] == slot("me")
+
+
+# --- limit and cut ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_to_join_sets_the_limit() -> None:
+    assert _written(view(state(limit=None), terms=terms(4))).limit == Limit(4, 0)
+
+
+def test_a_newer_version_lowers_the_limit_and_takes_only_below_it() -> None:
+    """I1: it acts at once."""
+    pool = state(held(other=(0, 1)), {"other": entry(want=2)})
+    after = _written(view(pool, terms=terms(3, version=9), want=5))
+
+    assert after.limit == Limit(3, 9)
+    assert _own(after) == {2}
+
+
+def test_a_newer_version_raises_the_limit() -> None:
+    pool = state(held(other=tuple(range(10))), {"other": entry(want=10)})
+    after = _written(view(pool, terms=terms(12, version=9), want=5))
+
+    assert after.limit == Limit(12, 9)
+    assert _own(after) == {10, 11}
+
+
+def test_an_older_version_follows_up_and_down() -> None:
+    after = _written(view(state(limit=Limit(4, 9)), terms=terms(8), want=8))
+    assert (after.limit, _own(after)) == (Limit(4, 9), {0, 1, 2, 3})
+
+    after = _written(view(state(limit=Limit(9, 9)), terms=terms(8, hold_max=20), want=20))
+    assert (after.limit, _own(after)) == (Limit(9, 9), set(range(9)))
+
+
+def test_one_with_a_lower_limit_of_its_own_keeps_to_it() -> None:
+    """A request's own concurrency, or an account that another client was told more of."""
+    after = _written(view(state(), terms=terms(3), want=8))
+
+    assert after.limit == Limit(10, 0)
+    assert _own(after) == {0, 1, 2}
+    assert after.queue["me"].limit == 3
+
+
+def test_refusals_cut_the_limit_by_as_many_slots_for_a_while() -> None:
+    pool = state(held(me=(0,)), {"me": FRESH})
+    after = _written(view(pool, refused_count=3))
+
+    assert after.cap == Cap(7, NOW_MS + CAP_MS)
+
+
+def test_refusals_below_a_cut_deepen_it() -> None:
+    pool = state(held(me=(0,)), {"me": FRESH}, cap=Cap(5, NOW_MS + 1))
+
+    assert _written(view(pool, refused_count=2)).cap == Cap(3, NOW_MS + CAP_MS)
+
+
+def test_a_cut_leaves_one_slot() -> None:
+    pool = state(held(me=(0,)), {"me": FRESH})
+
+    assert _written(view(pool, refused_count=50)).cap == Cap(1, NOW_MS + CAP_MS)
+
+
+def test_nobody_takes_slots_above_a_cut() -> None:
+    assert _own(_written(view(state(cap=Cap(4, NOW_MS + 1)), want=9))) == {0, 1, 2, 3}
+
+
+def test_a_cut_that_has_climbed_back_is_removed_by_the_next_write() -> None:
+    gone, not_yet = Cap(8, NOW_MS - CAP_MS), Cap(8, NOW_MS - CAP_MS + 1)
+
+    assert _written(view(state(cap=gone), want=1)).cap is None
+    assert _written(view(state(cap=not_yet), want=1)).cap == not_yet
+
+
+def test_a_cut_stays_while_the_time_is_unknown() -> None:
+    old = Cap(8, 0)
+
+    assert _written(view(state(cap=old), want=1, now_lo_ms=None)).cap == old
+
+
+# --- an item made anew, and terms -------------------------------------------------------------------------------------
+
+
+def test_an_item_made_anew_has_the_known_limit_and_every_slot_shut() -> None:
+    """I1."""
+    known = state(held(a=(0,)), {"a": entry()}, limit=Limit(6, 3), cap=Cap(2, NOW_MS))
+    anew = rebuilt(known, now_hi_ms=NOW_MS, height=6, times=TIMES)
+
+    assert set(anew.slots) == set(range(6))
+    assert {one.holder_id for one in anew.slots.values()} == {SHUT}
+    assert min(one.expires_at_ms for one in anew.slots.values()) >= NOW_MS + TIMES.upstream_call_max_ms
+    assert anew.limit == Limit(6, 3)
+    assert anew.queue == {}
+
+
+@pytest.mark.parametrize(
+    ("limit", "hold_max", "weight"),
+    [(0, 1, 1), (CONCURRENCY_MAX + 1, 1, 1), (1, 0, 1), (1, CONCURRENCY_MAX + 1, 1), (1, 1, 0), (1, 1, WEIGHT_MAX + 1)],
+)
+def test_terms_out_of_bounds_are_a_bug(limit: int, hold_max: int, weight: int) -> None:
+    with pytest.raises(AssertionError):
+        terms(limit, hold_max=hold_max, weight=weight)
+
+
+def test_terms_take_the_ends_of_their_ranges() -> None:
+    assert terms(CONCURRENCY_MAX, weight=WEIGHT_MAX).hold_max == CONCURRENCY_MAX
+    assert terms(1).weight == 1
+
+
+def test_the_item_is_kept_until_when_its_writer_says() -> None:
+    assert _written(view(state(kept_until_s=5), kept_until_s=99)).kept_until_s == 99
+
+
+def test_the_pool_times_leave_room_for_a_whole_call_after_a_renewal() -> None:
+    assert Slot("me", NOW_MS + TIMES.lease_ms - TIMES.renew_ms).expires_at_ms >= (
+        NOW_MS + TIMES.upstream_call_max_ms + TIMES.skew_ms + TIMES.send_max_ms
+    )

@@ -1,0 +1,353 @@
+"""Who takes which free slot, what a holder gives up, and how often everybody looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
+from volcengine_client.limits import (
+    QUEUE_MAX,
+    READ_HOLDING_MS,
+    READ_SLOWEST_MS,
+    READ_SPARE_MS,
+    TAKE_DELAY_MS,
+)
+from volcengine_client.pool.plan import View, give_ups, next_read_ms, outlook
+from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
+
+RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
+LONG_FREE = dict.fromkeys(range(20), 60000)
+
+
+def _takes(seen: View) -> set[int]:
+    return set(outlook(seen).takes)
+
+
+def _gives(seen: View) -> set[int]:
+    return set(give_ups(seen, outlook(seen)))
+
+
+def _waits(want: int = 1, *, since_ms: int = 0, **changes: Any) -> Any:
+    return entry(want=want, since_ms=since_ms, **changes)
+
+
+# --- takes ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_i_th_chosen_takes_the_i_th_free_number() -> None:
+    """So takers who look at the same snapshot don't collide."""
+    queue = {name: _waits(2, since_ms=place) for place, name in enumerate("abc")}
+    pool = state(held(other=(1, 4)), queue)
+
+    assert [_takes(view(pool, name, want=2)) for name in "abc"] == [{0, 5}, {2, 6}, {3, 7}]
+
+
+@given(
+    wants=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    taken=st.sets(st.integers(0, 9), max_size=8),
+    bounds=st.lists(st.integers(1, 10), min_size=6, max_size=6),
+)
+def test_no_two_who_look_at_one_snapshot_take_the_same_slot(
+    wants: list[int], taken: set[int], bounds: list[int]
+) -> None:
+    queue = {f"h{number}": _waits(want, since_ms=number, limit=bounds[number]) for number, want in enumerate(wants)}
+    pool = state({number: slot("other") for number in taken}, queue)
+    takes = [
+        outlook(view(pool, f"h{number}", want=want, terms=terms(bounds[number], hold_max=9))).takes
+        for number, want in enumerate(wants)
+    ]
+
+    together = [number for mine in takes for number in mine]
+    assert len(together) == len(set(together))
+    assert not taken & set(together)
+    assert all(number < bound for mine, bound in zip(takes, bounds, strict=False) for number in mine)
+    free = set(range(min(bounds[: len(wants)]))) - taken - set(together)
+    assert not free or len(together) == sum(wants)
+
+
+def test_nobody_takes_more_than_it_has_work_for() -> None:
+    assert len(_takes(view(state(), want=4))) == 4
+    assert len(_takes(view(state(), want=9, terms=terms(hold_max=2)))) == 2
+
+
+def test_slots_that_it_holds_count() -> None:
+    assert _takes(view(state(held(me=(0, 1)), {"me": entry(want=3)}), want=3)) == {2}
+
+
+def test_a_slot_in_drain_does_not_count() -> None:
+    pool = state(held(me=(0, 1)), {"me": entry(want=2)})
+
+    assert _takes(view(pool, want=2, shut={1: NOW_MS + 9_000})) == {2}
+
+
+def test_a_busy_slot_above_a_lowered_limit_still_counts() -> None:
+    """Its call goes on, and is one of those that the caller allowed."""
+    pool = state(held(me=(0, 7)), {"me": entry(want=2)}, limit=Limit(5, 3))
+
+    assert _takes(view(pool, want=2, busy=frozenset({0, 7}), terms=terms(hold_max=2))) == set()
+
+
+def test_only_missing_and_expired_slots_are_taken() -> None:
+    """I1: the reclaim rule."""
+    slots = {
+        0: slot("a", left_ms=-RECLAIM_MS + 1),
+        1: slot("a", left_ms=-RECLAIM_MS),
+        2: Slot(SHUT, NOW_MS - RECLAIM_MS + 1),
+        3: Slot(SHUT, NOW_MS - RECLAIM_MS),
+    }
+
+    assert _takes(view(state(slots, limit=Limit(5, 0)), want=9, terms=terms(5))) == {1, 3, 4}
+
+
+def test_without_the_time_only_missing_slots_are_taken() -> None:
+    slots = {0: slot("a", left_ms=-RECLAIM_MS)}
+
+    assert _takes(view(state(slots, limit=Limit(2, 0)), want=9, terms=terms(2), now_lo_ms=None)) == {1}
+
+
+def test_what_the_table_ties_to_us_is_ours_to_take_whatever_the_time() -> None:
+    pool = state(held(me=(0,)), {"me": entry()}, limit=Limit(1, 0))
+
+    assert _takes(view(pool, owned={})) == {0}
+    assert _takes(view(pool, owned={}, now_lo_ms=None)) == {0}
+
+
+def test_participants_with_a_higher_limit_take_the_highest_numbers() -> None:
+    """So those who may use only the low ones find some."""
+    queue = {"low": _waits(2, since_ms=1, limit=3), "me": _waits(2, since_ms=0)}
+    pool = state({}, queue)
+
+    assert _takes(view(pool, want=2)) == {9, 8}
+    assert _takes(view(pool, "low", want=2, terms=terms(3))) == {0, 1}
+
+
+def test_participants_of_one_limit_take_the_lowest_numbers() -> None:
+    queue = {"me": _waits(2, since_ms=1), "other": _waits(2, since_ms=9)}
+
+    assert _takes(view(state({}, queue), want=2)) == {0, 2}
+
+
+def test_a_slot_that_the_chosen_one_may_not_use_goes_to_the_next() -> None:
+    queue = {"low": _waits(5, since_ms=NOW_MS - 9_000, limit=1)}
+    pool = state(held(other=(0,)), queue)
+
+    assert 9 in _takes(view(pool))
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_the_k_th_in_line_takes_a_slot_that_stayed_free_for_k_delays(place: int) -> None:
+    """I2: the chosen one may be dead."""
+    queue = {f"ahead{number}": _waits(since_ms=number) for number in range(place)} | {"me": _waits(since_ms=99)}
+    pool = state({}, queue, limit=Limit(1, 0))
+
+    assert _takes(view(pool, terms=terms(1), free_for_ms={0: place * TAKE_DELAY_MS - 1})) == set()
+    assert _takes(view(pool, terms=terms(1), free_for_ms={0: place * TAKE_DELAY_MS})) == {0}
+
+
+def test_a_slot_that_stayed_free_is_taken_only_by_one_who_wants_more() -> None:
+    queue = {"dead": _waits(3, since_ms=1), "me": _waits(2, since_ms=9)}
+    pool = state(held(me=(0, 1)), queue, limit=Limit(3, 0))
+
+    assert _takes(view(pool, want=2, free_for_ms=LONG_FREE)) == set()
+
+
+def test_no_more_stale_slots_are_taken_than_there_is_work_for() -> None:
+    queue = {"dead": _waits(9, since_ms=1, app="x"), "me": _waits(1, since_ms=9, app="y")}
+    pool = state(held(me=(0,)), queue, limit=Limit(5, 0))
+    seen = view(pool, want=3, terms=terms(app="y"), free_for_ms=LONG_FREE)
+
+    assert len(_takes(seen)) == 2
+
+
+def test_a_stale_slot_above_its_own_bound_is_not_taken() -> None:
+    """I1."""
+    queue = {"dead": _waits(9, since_ms=1), "me": _waits(1, since_ms=9)}
+    pool = state(held(other=(0, 1, 2)), queue)
+
+    assert _takes(view(pool, terms=terms(3), free_for_ms=LONG_FREE)) == set()
+
+
+def test_one_who_has_all_it_wants_is_not_in_line() -> None:
+    ahead = outlook(view(state(), want=2))
+
+    assert ahead.behind is None
+    assert ahead.unserved == ()
+
+
+def test_one_in_line_knows_how_many_are_before_it() -> None:
+    queue = {"a": _waits(2, since_ms=1, app="x"), "b": _waits(1, since_ms=2, app="y"), "me": _waits(since_ms=3)}
+    ahead = outlook(view(state(held(other=tuple(range(10))), queue), terms=terms(app="z")))
+
+    assert ahead.behind == 2
+    assert ahead.unmet("me") == len(ahead.unserved) - 1
+
+
+def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
+    queue = {f"w{number}": _waits(9, since_ms=number) for number in range(QUEUE_MAX)} | {"me": entry(want=1)}
+    pool = state(held(me=(0,), other=tuple(range(1, 10))), queue)
+
+    assert len(outlook(view(pool, busy=frozenset({0}))).unserved) <= QUEUE_MAX + 1
+
+
+# --- give-ups ---------------------------------------------------------------------------------------------------------
+
+
+def _holding(*numbers: int, queue: dict[str, Any] | None = None, want: int | None = None, **changes: Any) -> View:
+    """Return the view of one who holds *numbers*, idle, beside an equal number held by another."""
+    rest = tuple(number for number in range(10) if number not in numbers)
+    own = {"me": entry(want=len(numbers) if want is None else want)}
+    pool = state(held(me=numbers, other=rest), own | (queue or {}))
+    return view(pool, want=len(numbers) if want is None else want, **changes)
+
+
+def test_a_slot_is_kept_between_tasks_while_nobody_waits() -> None:
+    assert _gives(_holding(0, 1, tired=frozenset({0, 1}))) == set()
+
+
+def test_a_slot_without_work_is_kept_while_nobody_waits() -> None:
+    assert _gives(_holding(0, 1, want=0)) == set()
+
+
+def test_slots_without_work_are_given_up_as_many_as_others_want() -> None:
+    assert _gives(_holding(0, 1, 2, 3, want=1, queue={"w": _waits(2)})) == {2, 3}
+    assert _gives(_holding(0, 1, 2, 3, want=1, queue={"w": _waits(9)})) == {1, 2, 3}
+
+
+def test_what_one_is_allowed_to_hold_bounds_what_it_has_work_for() -> None:
+    assert _gives(_holding(0, 1, 2, want=9, terms=terms(hold_max=2), queue={"w": _waits(9)})) == {2}
+
+
+def test_a_busy_slot_is_never_given_up() -> None:
+    """A batch is never interrupted inside a call."""
+    assert _gives(_holding(0, 1, want=0, busy=frozenset({0, 1}), queue={"w": _waits(9)})) == set()
+
+
+def test_a_slot_in_drain_is_never_given_up() -> None:
+    """I1."""
+    assert _gives(_holding(0, want=0, shut={0: NOW_MS + 1}, queue={"w": _waits(9)})) == set()
+
+
+def test_idle_slots_above_a_lowered_limit_are_given_up_at_once() -> None:
+    pool = state(held(me=(2, 5, 6)), {"me": entry(want=3)}, limit=Limit(5, 3))
+
+    assert _gives(view(pool, want=3)) == {5, 6}
+    assert _gives(view(pool, want=3, busy=frozenset({6}))) == {5}
+
+
+def test_slots_above_the_limit_and_slots_without_work_go_in_one_write() -> None:
+    pool = state(held(me=(0, 1, 7)), {"me": entry(want=1), "w": _waits(9)}, limit=Limit(2, 3))
+
+    assert _gives(view(pool, want=1)) == {1, 7}
+
+
+def test_one_who_holds_much_gives_one_who_waits_his_share_at_once() -> None:
+    """I7: at the task boundary, as many slots as are owed."""
+    seen = _holding(*range(10), queue={"w": _waits(10)}, want=10)
+
+    assert len(_gives(seen)) == 5
+
+
+def test_the_last_slot_of_equals_changes_hands_when_the_quantum_is_over() -> None:
+    fresh = _holding(*range(9), queue={"w": _waits(10)}, want=10)
+    tired = _holding(*range(9), queue={"w": _waits(10)}, want=10, tired=frozenset(range(9)))
+
+    assert (len(_gives(fresh)), len(_gives(tired))) == (4, 5)
+
+
+def test_of_several_who_wait_each_is_given_what_is_owed() -> None:
+    queue = {name: _waits(10, since_ms=place) for place, name in enumerate("abc")}
+
+    assert len(_gives(_holding(*range(8), queue=queue, want=8))) == 6
+
+
+def test_only_idle_slots_are_owed() -> None:
+    seen = _holding(*range(10), queue={"w": _waits(10)}, want=10, busy=frozenset(range(9)))
+
+    assert _gives(seen) == {9}
+
+
+def test_one_who_is_next_itself_owes_nothing() -> None:
+    pool = state(held(me=(0,), w=(1, 2), other=tuple(range(3, 10))), {"me": entry(want=3), "w": _waits(5)})
+
+    assert _gives(view(pool, want=3, tired=frozenset({0}))) == set()
+
+
+def test_what_other_apps_hold_is_counted() -> None:
+    rest = {"other": entry(app="big", want=9)}
+    waits = {"w": _waits(5, app="big")}
+
+    assert _gives(_holding(0, 1, queue=rest | waits, want=2, tired=frozenset({0, 1}))) == set()
+    assert _gives(_holding(0, 1, queue=waits, want=2, tired=frozenset({0, 1}))) == {1}
+
+
+def test_a_background_batch_gives_all_to_interactive_ones() -> None:
+    """I7."""
+    night = terms(app="night", is_background=True)
+
+    assert _gives(_holding(0, 1, 2, want=9, terms=night, queue={"day": _waits(2, app="day")})) == {1, 2}
+
+
+def test_an_interactive_batch_gives_nothing_to_background() -> None:
+    seen = _holding(*range(10), want=10, queue={"n": _waits(9, is_background=True)}, tired=frozenset(range(10)))
+
+    assert _gives(seen) == set()
+
+
+def test_one_who_waits_but_is_dead_is_owed_nothing() -> None:
+    seen = _holding(*range(10), want=10, queue={"dead": _waits(9, expires_at_ms=NOW_MS)})
+
+    assert _gives(seen) == set()
+
+
+# --- reads ------------------------------------------------------------------------------------------------------------
+
+
+def _read_ms(seen: View) -> int:
+    return next_read_ms(seen, outlook(seen), pace_ms=25)
+
+
+def _waiting(ahead: int, *, own: tuple[int, ...] = ()) -> View:
+    queue = {f"w{number}": _waits(since_ms=number) for number in range(ahead)}
+    rest = tuple(number for number in range(10) if number not in own)
+    pool = state(held(me=own, other=rest), {**queue, "me": entry(want=len(own) + 1)})
+    return view(pool, want=len(own) + 1, busy=frozenset(own))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "wait_ms"), [(0, 25), (1, 50), (9, 250), (38, 975), (39, 1_000), (150, READ_SLOWEST_MS)]
+)
+def test_those_next_in_line_look_often_and_the_others_less(ahead: int, wait_ms: int) -> None:
+    assert _read_ms(_waiting(ahead)) == wait_ms
+
+
+def test_one_who_has_a_slot_and_wants_more_looks_less_often() -> None:
+    assert _read_ms(_waiting(0, own=(0,))) == 100
+    assert _read_ms(_waiting(50, own=(0,))) == READ_HOLDING_MS
+
+
+def test_a_busy_holder_looks_now_and_then_for_those_who_wait() -> None:
+    pool = state(held(me=(0,)), {"me": entry()})
+
+    assert _read_ms(view(pool, busy=frozenset({0}))) == READ_HOLDING_MS
+
+
+def test_one_with_slots_to_spare_looks_sooner() -> None:
+    pool = state(held(me=(0,)), {"me": entry()})
+
+    assert _read_ms(view(pool)) == READ_SPARE_MS
+
+
+def test_a_hundred_who_wait_read_less_than_a_hundred_times_as_often_as_one() -> None:
+    """However many wait, a pool's reads stay bounded."""
+    alone = 1_000 / _read_ms(_waiting(0))
+    crowd = sum(1_000 / _read_ms(_waiting(ahead)) for ahead in range(QUEUE_MAX))
+
+    assert crowd < 9 * alone
+
+
+def test_a_pool_without_a_limit_has_free_slots_up_to_ours() -> None:
+    assert _takes(view(PoolState(rev=1), want=9, terms=terms(4))) == {0, 1, 2, 3}
