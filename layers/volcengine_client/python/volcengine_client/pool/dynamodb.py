@@ -187,6 +187,8 @@ class _Update:
             self._unchanged(self._path("#cap"), _cap_value(before.cap))
         if after.kept_until_s is not None:
             self._sets.append(f"{self._path('#expires_at')} = {self._value({'N': str(after.kept_until_s)})}")
+        elif before.kept_until_s is not None:
+            self._removes.append(self._path("#expires_at"))
 
     def request(self) -> dict[str, Any]:
         parts = ["ADD #rev :one"]
