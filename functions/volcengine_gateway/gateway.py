@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from volcengine_client import __version__
 from volcengine_client.batch import Speaker, speak_batch
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
@@ -26,7 +27,6 @@ from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.v1 import Login, Speech
-from volcengine_gateway import __version__
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
     SERVER_POOL,
