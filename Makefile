@@ -11,12 +11,13 @@ PYTHON_READY := .venv/.ready
 NODE_READY := infra/node_modules/.ready
 SAM_VERSION := 1.170.0
 EMULATOR_READY := .local/sam/emulator/.ready-$(SAM_VERSION)
+SAM_READY := .local/sam/venv/.ready-$(SAM_VERSION)
 STACK := $(BIN)/python -m infra.local.stack
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --no-emit-index-url --no-header \
 	--no-annotate --python-version 3.11 -o tests/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test lint fix unit bench soak lock
+.PHONY: help setup run up down test lint fix unit bench soak sam lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +47,7 @@ fix: $(PYTHON_READY) ## Repair format and what lint can repair
 	$(BIN)/ruff check --fix
 
 unit: $(PYTHON_READY) ## Run the quick tests only
-	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest $(wildcard tests/unit tests/contract)
 
 bench: setup ## Run the benchmarks
 	@test -d tests/bench || { echo "tests/bench has no benchmark yet"; exit 1; }
@@ -55,6 +56,9 @@ bench: setup ## Run the benchmarks
 soak: $(PYTHON_READY) ## Run the long simulations
 	@test -d tests/simulation || { echo "tests/simulation has no simulation yet"; exit 1; }
 	$(BIN)/pytest tests/simulation -o python_files='soak_*.py' -o timeout=0 -s
+
+sam: setup $(SAM_READY) ## Invoke the function in Docker with SAM (START_DOCKER=1 make sam: with an engine of its own)
+	@$(BIN)/python -m infra.local.sam $(if $(START_DOCKER),--start-docker) $(EVENTS)
 
 lock: $(PYTHON_READY) ## Pin what pyproject.toml asks for in tests/requirements.txt
 	$(LOCK)
@@ -87,4 +91,12 @@ $(EMULATOR_READY): | $(PYTHON_READY)
 	@echo "Installing Lambda's Runtime Interface Emulator"
 	@rm -rf .local/sam/emulator
 	@$(BIN)/uv pip install -q --no-deps --target .local/sam/emulator aws-sam-cli==$(SAM_VERSION)
+	@touch $@
+
+# Its own virtual environment: SAM and ministack pin different versions of botocore.
+$(SAM_READY): | $(PYTHON_READY)
+	@echo "Installing the SAM command line"
+	@rm -rf .local/sam/venv
+	@$(BIN)/uv venv -q --python $(BIN)/python .local/sam/venv
+	@$(BIN)/uv pip install -q --python .local/sam/venv/bin/python aws-sam-cli==$(SAM_VERSION)
 	@touch $@
