@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 
 import pytest
@@ -18,10 +18,14 @@ from volcengine_client.limits import TABLE_REQUESTS_MAX
 from volcengine_client.pool.dynamodb import DynamoDBTable, pool_client
 from volcengine_client.pool.slots import PoolState
 
+pytestmark = pytest.mark.usefixtures("_aws_environment")
 
-@pytest.fixture(autouse=True)
-def _credentials(_aws_environment: None) -> Iterator[None]:
-    yield
+ASK: dict[str, Callable[[DynamoDBTable], Awaitable[object]]] = {
+    "read": lambda table: table.read(NAME),
+    "create": lambda table: table.create(NAME, PoolState()),
+    "write": lambda table: table.write(NAME, PoolState(), PoolState(queue={"me": entry()})),
+    "names": lambda table: table.names(),
+}
 
 
 def _refuses(status: int, code: str) -> Answer:
@@ -35,18 +39,11 @@ def _table(server: ScriptedUpstream) -> DynamoDBTable:
 
 async def _error(table: DynamoDBTable, *, kind: str = "read") -> PoolTableError:
     with pytest.raises(PoolTableError) as caught:
-        if kind == "read":
-            await table.read(NAME)
-        elif kind == "create":
-            await table.create(NAME, PoolState())
-        elif kind == "names":
-            await table.names()
-        else:
-            await table.write(NAME, PoolState(), PoolState(queue={"me": entry()}))
+        await ASK[kind](table)
     return caught.value
 
 
-@pytest.mark.parametrize("kind", ["read", "create", "write", "names"])
+@pytest.mark.parametrize("kind", ASK)
 @pytest.mark.parametrize(
     ("status", "code"),
     [
