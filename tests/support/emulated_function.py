@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from infra.local import embedded_aws
 from infra.local.places import ROOT
+from infra.local.sam import resources
 from infra.local.upstream.record import Gauge
 from infra.local.upstream.rules import Account, Rules
 from infra.local.upstream.server import Upstream
@@ -84,7 +85,7 @@ async def emulated_function(
         **environment: Its variables beside the usual ones; an empty one is as good as none.
     """
     notes: list[str] = []
-    table = await _resources(aws_url)
+    table = _resources(aws_url)
     async with AsyncExitStack() as stack:
         upstream = Upstream(rules)
         await upstream.start()
@@ -108,20 +109,15 @@ async def emulated_function(
         yield EmulatedFunction(emulator, upstream, to_aws, to_upstream, notes)
 
 
-async def _resources(aws_url: str) -> str:
+def _resources(aws_url: str) -> str:
     """Make a table and a secret, and return the name of both."""
     name = f"runtime-{secrets.token_hex(4)}"
-    content = {
-        "volcengine_tts_appid": SERVER_APP_ID,
-        "volcengine_tts_access_key": SERVER_KEY,
-        "volcengine_tts_concurrency": LIMIT,
-        "admin_api_key": ADMIN_KEY,
-    }
-    embedded_aws.client("dynamodb", aws_url).create_table(
-        TableName=name,
-        KeySchema=[{"AttributeName": "pool", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pool", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
+    resources.make(
+        aws_url,
+        name,
+        volcengine_tts_appid=SERVER_APP_ID,
+        volcengine_tts_access_key=SERVER_KEY,
+        volcengine_tts_concurrency=LIMIT,
+        admin_api_key=ADMIN_KEY,
     )
-    embedded_aws.client("secretsmanager", aws_url).create_secret(Name=name, SecretString=json.dumps(content))
     return name
