@@ -49,7 +49,7 @@ fix: $(PYTHON_READY) ## Repair format and what lint can repair
 unit: $(PYTHON_READY) ## Run the quick tests only
 	$(BIN)/pytest $(wildcard tests/unit tests/contract)
 
-bench: setup ## Run the benchmarks
+bench: setup $(EMULATOR_READY) ## Run the benchmarks
 	@test -d tests/bench || { echo "tests/bench has no benchmark yet"; exit 1; }
 	$(BIN)/pytest tests/bench -o python_files='bench_*.py' -o timeout=0 -s
 
