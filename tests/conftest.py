@@ -1,17 +1,21 @@
-"""What holds for every suite: no network but this machine's own, and no test that hangs."""
+"""What holds for every suite: no network but this machine's own, no test that hangs, no blocked event loop."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from pytest_socket import socket_allow_hosts
 
 TESTS = Path(__file__).parent
 # Seconds until a test counts as hanging; the other suites have pyproject's.
 HANGING_S = {"unit": 20, "model": 300}
+# Code whose blocking calls fail a test when they are made on the event loop.
+NEVER_BLOCKING = ["volcengine_client", "volcengine_gateway", "infra.local.upstream"]
 
 # No example fails for being slow: this machine may be busy.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -34,3 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _only_this_machine() -> None:
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_event_loop() -> Iterator[None]:
+    with blockbuster_ctx(NEVER_BLOCKING) as watch:
+        for call in watch.functions.values():
+            # Once, before the first request: the self-hosted server reads its `.env`.
+            call.can_block_in("volcengine_gateway/server.py", "_settings")
+        yield
