@@ -107,7 +107,8 @@ class AnswerRoom:
 
     def _expected(self, task: TaskItem) -> int:
         has_learned = self._file_count >= ANSWER_LEARNED_AFTER
-        share = min(1.0, ANSWER_LEARNED_MARGIN * self._largest_share) if has_learned else 1.0
+        share_max = max(1.0, self._largest_share)
+        share = min(share_max, ANSWER_LEARNED_MARGIN * self._largest_share) if has_learned else share_max
         return _encoded(int(audio_bytes_expected(task) * share))
 
 
