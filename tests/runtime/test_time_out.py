@@ -13,8 +13,9 @@ from tests.support.runtime_emulator import Layout
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# A call begins only if it may take its usual time, 8 s at first, and the answer leaves a second before the end.
-TIME_OUT_S = 10
+# A call begins only if it may take its usual time, 8 s at first, and the answer leaves a second before the end: so the
+# batch has three seconds to begin.
+TIME_OUT_S = 12
 
 
 async def test_an_invocation_after_one_that_timed_out_in_mid_batch_gets_its_audio(
@@ -42,7 +43,9 @@ async def test_an_invocation_after_one_that_timed_out_in_mid_batch_gets_its_audi
 async def frozen_in_mid_batch(function: EmulatedFunction) -> str:
     """Let a batch begin, stop the process while both calls are under way, and return how the invocation ended."""
     invocation = asyncio.create_task(function.invoke("generate_batch"))
-    await function.upstream.until(lambda: function.gauge.in_flight == 2)
+    under_way = asyncio.create_task(function.upstream.until(lambda: function.gauge.in_flight == 2))
+    await asyncio.wait({invocation, under_way}, return_when=asyncio.FIRST_COMPLETED)
+    assert not invocation.done(), invocation.result().text
     function.emulator.function.send_signal(signal.SIGSTOP)
     return (await invocation).text
 
