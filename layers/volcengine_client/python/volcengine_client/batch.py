@@ -161,10 +161,10 @@ class _Batch:
 
     async def _call(self, holder: Holder, segment: _Segment, lease: Lease) -> None:
         """Make one attempt; settle the segment, or have it tried again."""
-        call_max_ms, left_ms = self._pool.times.upstream_call_max_ms, self._left_ms()
-        timeout_ms = call_max_ms if left_ms is None else max(1, min(call_max_ms, left_ms))
         try:
-            speech = await self._speaker.speak(segment.task, call=lease, timeout_ms=timeout_ms)
+            speech = await self._speaker.speak(
+                segment.task, call=lease, timeout_ms=self._pool.times.upstream_call_max_ms
+            )
         except LeaseLostError:
             self._ready.put_nowait(segment)
         except asyncio.CancelledError:
