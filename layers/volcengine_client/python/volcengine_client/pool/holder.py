@@ -10,7 +10,6 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Self
 
 from volcengine_client.errors import LeaseLostError, PoolTableError
@@ -120,9 +119,7 @@ class Holder:
         self.pool.watchers.add(self._changed)
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Leave the pool: bounded in time, finished in the background when that is over or this is cancelled (I2)."""
         assert self._keeper is not None
         assert self._pulse is not None
@@ -290,7 +287,8 @@ class Holder:
         """Remember the trouble, tell the waiters when it is lasting, and return how long to rest."""
         self.trouble = error
         self._failure_count += 1
-        if not error.retryable or (self._failure_count >= TABLE_FAILURES_MAX and not self._owned):
+        is_lasting = self._failure_count >= TABLE_FAILURES_MAX and not any(map(self._may_start, self._owned))
+        if is_lasting or not error.retryable:
             self._fail_waiters(error)
         bound_ms = min(TABLE_RETRY_MAX_MS, TABLE_RETRY_BASE_MS << min(self._failure_count, 10))
         return 1 + random.randrange(bound_ms)
