@@ -52,6 +52,7 @@ class CountingSpeaker:
         call_ms: How long it works on a call.
         connect_ms: How long a connection takes to be ready.
         turns: How it behaves towards the next calls for a text.
+        turn: Says how it behaves towards the next call, or None; asked before `turns` are.
         then: How it behaves towards every other call.
         in_flight_count: Calls that it is at work on, those that their caller gave up included.
         peak: The most that there ever were.
@@ -65,6 +66,7 @@ class CountingSpeaker:
     call_ms: int = 1_000
     connect_ms: int = 0
     turns: dict[str, deque[Turn]] = field(default_factory=dict)
+    turn: Callable[[str], Turn | None] = lambda _: None
     then: Turn = field(default_factory=Turn)
     in_flight_count: int = 0
     peak: int = 0
@@ -94,6 +96,9 @@ class CountingSpeaker:
             raise UpstreamTimeoutError("no answer in time") from exc
 
     def _turn_for(self, text: str) -> Turn:
+        turn = self.turn(text)
+        if turn is not None:
+            return turn
         turns = self.turns.get(text)
         return turns.popleft() if turns else self.then
 

@@ -19,6 +19,7 @@ from volcengine_client.errors import (
     LoginRejectedError,
     NoSlotInTimeError,
     PoolTableError,
+    UpstreamTimeoutError,
     VolcengineError,
 )
 from volcengine_client.limits import ANSWER_RESERVE_MS
@@ -168,13 +169,13 @@ class _Batch:
         except LeaseLostError:
             self._ready.put_nowait(segment)
         except asyncio.CancelledError:
-            cut = DeadlineCutError("the deadline came while this was spoken; ask again")
-            self.outcomes.settle(segment.index, cut)
+            self.outcomes.settle(segment.index, _cut())
             raise
         except VolcengineError as error:
             segment.attempt_count += 1
             lease.ended(is_refused=isinstance(error, ConcurrencyExceededError))
-            await self._retry_or_settle(holder, segment, error)
+            is_cut = isinstance(error, UpstreamTimeoutError) and self._left_ms() == 0
+            await self._retry_or_settle(holder, segment, _cut() if is_cut else error)
         else:
             self._room.spend(segment.task, len(speech.audio))
             lease.ended(is_refused=False)
@@ -213,6 +214,10 @@ class _Batch:
         """Return for how long calls may still start: such calls must usually end before the end."""
         left_ms = self._left_ms()
         return None if left_ms is None else left_ms - self._pool.call_time_ms()
+
+
+def _cut() -> DeadlineCutError:
+    return DeadlineCutError("the deadline came while this was spoken; ask again")
 
 
 def _seconds(duration_ms: int | None) -> float | None:
