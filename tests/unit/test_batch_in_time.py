@@ -99,19 +99,16 @@ async def test_a_deadline_that_has_passed_buys_nothing() -> None:
 
 async def test_a_call_that_the_deadline_cuts_is_told_as_such_and_drains() -> None:
     """I1 and I5."""
-    world, machine, speaker = bench(limit=2)
-    speaker.will("t0", Turn(is_silent=True, call_ms=TIMES.upstream_call_max_ms))
+    world = World(times=DEFAULT_TIMES)
+    machine = world.machine()
+    speaker = CountingSpeaker(limit=2, clock=machine.clock)
+    speaker.will("t0", Turn(is_silent=True, call_ms=DEFAULT_TIMES.upstream_call_max_ms))
     deadline_at_ms = machine.clock.monotonic_ms() + CALL_TIME_FIRST_MS + 1_000
-    speaker.call_ms = 400
-    long_times = World(times=DEFAULT_TIMES)
-    machine = long_times.machine()
-    speaker.clock = machine.clock
     response = await machine.speak(texts(2), speaker, terms(2), deadline_at_ms=deadline_at_ms)
 
     assert codes(response) == ["cut_at_deadline", None]
     assert machine.clock.monotonic_ms() <= deadline_at_ms
-    assert await long_times.shut_count() == 1
-    assert world.table._pools == {}
+    assert await world.shut_count() == 1
 
 
 async def test_a_time_out_in_the_moment_of_the_deadline_is_a_cut() -> None:

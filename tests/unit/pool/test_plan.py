@@ -15,9 +15,8 @@ from volcengine_client.pool.plan import (
     is_renewal_due,
     next_write,
     outlook,
-    rebuilt,
 )
-from volcengine_client.pool.slots import SHUT, Cap, Change, Entry, Limit, PoolState, Slot
+from volcengine_client.pool.slots import Cap, Change, Entry, Limit, PoolState, Slot
 
 FRESH = entry(expires_at_ms=NOW_MS + entry_lease_ms(TIMES))
 
@@ -309,19 +308,7 @@ def test_a_cut_stays_while_the_time_is_unknown() -> None:
     assert _written(view(state(cap=old), want=1, now_lo_ms=None)).cap == old
 
 
-# --- an item made anew, and terms -------------------------------------------------------------------------------------
-
-
-def test_an_item_made_anew_has_the_known_limit_and_every_slot_shut() -> None:
-    """I1."""
-    known = state(held(a=(0,)), {"a": entry()}, limit=Limit(6, 3), cap=Cap(2, NOW_MS))
-    anew = rebuilt(known, now_hi_ms=NOW_MS, height=6, times=TIMES)
-
-    assert set(anew.slots) == set(range(6))
-    assert {one.holder_id for one in anew.slots.values()} == {SHUT}
-    assert min(one.expires_at_ms for one in anew.slots.values()) >= NOW_MS + TIMES.upstream_call_max_ms
-    assert anew.limit == Limit(6, 3)
-    assert anew.queue == {}
+# --- terms -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,6 @@ def test_one_in_line_knows_how_many_are_before_it() -> None:
     ahead = outlook(view(state(held(other=tuple(range(10))), queue), terms=terms(app="z")))
 
     assert ahead.behind == 2
-    assert ahead.unmet("me") == len(ahead.unserved) - 1
 
 
 def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
@@ -268,6 +267,21 @@ def test_only_idle_slots_are_owed() -> None:
     seen = _holding(*range(10), queue={"w": _waits(10)}, want=10, busy=frozenset(range(9)))
 
     assert _gives(seen) == {9}
+
+
+def test_one_who_waits_is_given_a_slot_that_it_may_use() -> None:
+    """And not the highest, which its giver would only take again."""
+    low = {"low": _waits(5, limit=3)}
+
+    assert _gives(_holding(*range(10), want=10, queue=low)) == {0, 1, 2}
+    assert _gives(_holding(1, 7, 8, want=1, queue=low)) == {1}
+    assert _gives(_holding(7, 8, want=9, queue=low, tired=frozenset({7, 8}))) == set()
+
+
+def test_one_who_can_use_no_slot_of_ours_keeps_none_from_the_next() -> None:
+    queue = {"low": _waits(5, limit=3, app="x"), "high": _waits(1, since_ms=9, app="y")}
+
+    assert _gives(_holding(6, 7, 8, want=3, queue=queue)) == {8}
 
 
 def test_one_who_is_next_itself_owes_nothing() -> None:

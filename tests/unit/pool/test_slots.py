@@ -21,6 +21,7 @@ from volcengine_client.pool.slots import (
     bound_of,
     is_free,
     may_start_call,
+    rebuilt,
     settled_limit,
     shut_until,
 )
@@ -294,3 +295,18 @@ def test_a_cut_is_written_only_when_it_is_still_the_one_that_was_seen(cap: Cap |
     new = applied(BEFORE, BEFORE, cuts)
     assert new is not None
     assert new.cap == cap
+
+
+# --- an item made anew ------------------------------------------------------------------------------------------------
+
+
+def test_an_item_made_anew_has_the_known_limit_and_every_slot_shut() -> None:
+    """I1."""
+    known = state(held(a=(0,)), {"a": entry()}, limit=Limit(6, 3), cap=Cap(2, NOW_MS))
+    anew = rebuilt(known, now_hi_ms=NOW_MS, height=6, times=TIMES)
+
+    assert set(anew.slots) == set(range(6))
+    assert {one.holder_id for one in anew.slots.values()} == {SHUT}
+    assert min(one.expires_at_ms for one in anew.slots.values()) >= NOW_MS + TIMES.upstream_call_max_ms
+    assert anew.limit == Limit(6, 3)
+    assert anew.queue == {}

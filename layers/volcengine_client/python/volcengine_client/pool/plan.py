@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from volcengine_client.limits import (
     CAP_MS,
@@ -177,10 +178,6 @@ class Outlook:
     behind: int | None
     unserved: tuple[Standing, ...]
 
-    def unmet(self, holder_id: str) -> int:
-        """Return how many more slots are wanted by others than *holder_id*."""
-        return sum(1 for one in self.unserved if one.holder_id != holder_id)
-
 
 def outlook(view: View) -> Outlook:
     """Give the free slots of the snapshot, in thought, to the most entitled.
@@ -245,8 +242,19 @@ def give_ups(view: View, ahead: Outlook) -> frozenset[int]:
     idle = sorted(view.idle - beyond, reverse=True)
     spare = len(view.useful) - min(view.want, view.terms.hold_max)
     if spare > 0:
-        return frozenset(beyond.union(idle[: min(spare, ahead.unmet(view.holder_id))]))
+        others = (one for one in ahead.unserved if one.holder_id != view.holder_id)
+        return frozenset(beyond.union(number for number, _ in islice(_matched(idle, others), spare)))
     return frozenset(beyond.union(_owed(view, ahead, idle)))
+
+
+def _matched(idle: Sequence[int], takers: Iterable[Standing]) -> Iterator[tuple[int, Standing]]:
+    """Yield which of the idle slots each taker could use, in turn; those that can use none are passed over."""
+    left = list(idle)
+    for taker in takers:
+        number = next((number for number in left if number < taker.bound), None)
+        if number is not None:
+            left.remove(number)
+            yield number, taker
 
 
 def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
@@ -259,7 +267,7 @@ def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
         if one.holder_id != view.holder_id:
             load[one.app] += one.held
     given: Counter[str] = Counter()
-    for number, next_up in zip(idle, ahead.unserved, strict=False):
+    for number, next_up in _matched(idle, ahead.unserved):
         taker = replace(next_up, held=next_up.held + given[next_up.holder_id])
         is_own_turn = taker.holder_id == view.holder_id
         if is_own_turn or not is_due(giver, taker, load, is_tired=number in view.tired):
@@ -390,9 +398,3 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int) -> int:
         interval_ms = pace_ms * (ahead.behind + 1)
         return min(interval_ms * 4, READ_HOLDING_MS) if view.useful else min(interval_ms, READ_SLOWEST_MS)
     return READ_SPARE_MS if view.idle else READ_HOLDING_MS
-
-
-def rebuilt(known: PoolState, *, now_hi_ms: int, height: int, times: PoolTimes) -> PoolState:
-    """Return an item to put in the place of one that vanished, every slot shut until no old call can be running."""
-    shut: Iterable[int] = range(height)
-    return PoolState(slots={number: shut_until(now_hi_ms, times) for number in shut}, limit=known.limit)

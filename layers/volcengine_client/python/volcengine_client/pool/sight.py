@@ -22,8 +22,7 @@ from volcengine_client.limits import (
     REGRESSES_MAX,
     PoolTimes,
 )
-from volcengine_client.pool.plan import rebuilt
-from volcengine_client.pool.slots import Limit, PoolState, is_free, shut_until
+from volcengine_client.pool.slots import Limit, PoolState, is_free, rebuilt, shut_until
 from volcengine_client.pool.table import PoolTable, Reply
 
 

@@ -239,3 +239,8 @@ def _merged(entries: Mapping[K, V], changes: Mapping[K, tuple[V | None, V | None
         value = changes[key][1] if key in changes else entries[key]
         if value is not None:
             yield key, value
+
+
+def rebuilt(known: PoolState, *, now_hi_ms: int, height: int, times: PoolTimes) -> PoolState:
+    """Return an item to put in the place of one that vanished, every slot shut until no old call can be running."""
+    return PoolState(slots=dict.fromkeys(range(height), shut_until(now_hi_ms, times)), limit=known.limit)
