@@ -44,7 +44,7 @@ async def tell(name: str, simulator: Simulator, app_id: str, since_ms: int, answ
     bought = sum(counts["bought"] for counts in seen.gauge["texts"].values())
     waits_ms = [seen.first_wait_ms(tasks, since_ms=since_ms) for tasks in BATCHES]
     for tasks, results in zip(BATCHES, answers, strict=True):
-        assert_right(tasks, results)
+        await asyncio.to_thread(assert_right, tasks, results)
     refused = sum(seen.gauge["refusals"].values())
     print(  # noqa: T201
         f"\n{name:<28} busy {seen.busy():6.1%}  peak {seen.gauge['peak']}  refused {refused}  texts {len(texts)}"
