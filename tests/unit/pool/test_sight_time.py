@@ -111,6 +111,19 @@ async def test_a_suspended_machine_trusts_no_bound_from_before() -> None:
     assert now_hi_ms >= world.truth.now_ms()
 
 
+async def test_short_suspensions_that_nobody_notices_do_not_add_up() -> None:
+    """I1: each is within what is tolerated, and no reply contradicts, since a `Date` is cut to a second."""
+    world = World()
+    machine = await _opened(world)
+    for _ in range(40):
+        machine.clock.suspend(TIMES.skew_ms // 4)
+        await machine.pool.read()
+        now_hi_ms = machine.pool.now_hi_ms()
+
+        assert now_hi_ms is not None
+        assert now_hi_ms >= world.truth.now_ms() - TIMES.skew_ms // 2
+
+
 async def test_a_reply_from_before_the_machine_was_suspended_tells_no_time_after_it() -> None:
     """I1: the reply lay in the socket all night, and says yesterday's time."""
     world = World()

@@ -180,9 +180,11 @@ class Pool:
         self._time = self._time if self.is_time_trusted() else None
         self._pid = os.getpid()
         if asking.invocation == self._invocation and self._is_steady(asking.wall_lead_ms):
-            self._time = sample if self._time is None else self._time.narrowed(sample)
+            time = sample if self._time is None else self._time.narrowed(sample)
+            if time is sample:  # otherwise an old bound lives on, and with it the lead it came with
+                self._wall_lead_ms = self._lead_ms()
+            self._time = time
         self._remembered_time = self._time or sample
-        self._wall_lead_ms = self._lead_ms()
 
     def _lose(self, known: PoolState) -> None:
         """Remember that the item is gone or another's, unless its time was over and nobody can be using it."""
