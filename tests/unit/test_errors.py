@@ -21,7 +21,8 @@ from volcengine_client.errors import (
 
 
 def _tree(root: type[VolcengineError] = VolcengineError) -> list[type[VolcengineError]]:
-    return [root, *(known for child in root.__subclasses__() for known in _tree(child))]
+    own = [child for child in root.__subclasses__() if child.__module__ == errors.__name__]
+    return [root, *(known for child in own for known in _tree(child))]
 
 
 def _drawn() -> dict[str, str]:
