@@ -363,3 +363,26 @@ async def test_who_leaves_while_its_item_is_gone_shuts_the_new_one_first() -> No
         await _until(machine, "create", 2)
 
     assert [slot.holder_id for slot in (await world.state()).slots.values()] == [SHUT, SHUT]
+
+
+@pytest.mark.xfail(strict=True, reason="a made item's slots are shut for a call, but old leases may begin one later")
+async def test_no_slot_of_an_item_made_anew_opens_while_an_old_lease_still_allows_calls() -> None:
+    """I1: one who can't reach the table goes on within its leases, and learns of nothing."""
+    world = World(times=PoolTimes())
+    machine, cut_off = world.machine(), world.machine()
+    async with AsyncExitStack() as stack:
+        lease = await leased(stack, cut_off.holder(terms(1)))
+        waiter = await stack.enter_async_context(machine.holder(terms(1)))
+        waiter.want(1)
+        await machine.clock.sleep(100)
+        cut_off.table.fate = Fate.THROTTLED
+        world.table._pools.clear()
+        over_at_ms = 0
+        waiting = asyncio.create_task(call(waiter, machine))
+        while not waiting.done():
+            with contextlib.suppress(LeaseLostError):
+                lease.ready()
+                over_at_ms = world.truth.now_ms() + world.times.upstream_call_max_ms
+            await machine.clock.sleep(50)
+
+        assert world.truth.now_ms() >= over_at_ms
