@@ -8,14 +8,13 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from infra.local.places import LOOPBACK, Places
+from infra.local.places import LOOPBACK, Places, make_private
 from infra.local.processes import Daemon
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 # The emulator takes any key; the SDKs want one.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-IDLE_FUNCTION_S = 3_600  # idle functions stay warm for this long
 
 
 def endpoint(port: int) -> str:
@@ -28,7 +27,7 @@ def launch(places: Places, *, stage: str, port: int) -> Daemon:
 
     It sees an environment of its own, since all of it is handed on to the functions.
     """
-    places.scratch.mkdir(parents=True, exist_ok=True)
+    make_private(places.scratch)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(places.scratch),
@@ -37,7 +36,7 @@ def launch(places: Places, *, stage: str, port: int) -> Daemon:
         "GATEWAY_PORT": str(port),
         "PERSIST_STATE": "1",  # written down at the end, all at once: a killed emulator forgets what was new, whole
         "STATE_DIR": str(places.emulated(stage)),
-        "LAMBDA_WARM_TTL_SECONDS": str(IDLE_FUNCTION_S),
+        "PYTHONDONTWRITEBYTECODE": "1",  # as in Lambda, where a function's code lies in folders that can't be written
         "SFTP_ENABLED": "0",  # it would listen on every interface
         "IOT_MTLS_ENABLED": "0",  # the same
     }

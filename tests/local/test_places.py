@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.errors import LocalStackError
-from infra.local.places import Places, held, port, read, write_private
+from infra.local.places import Places, held, make_private, port, read, write_private
 
 
 @pytest.fixture
@@ -78,3 +78,18 @@ def test_a_second_command_is_refused_while_one_works_on_the_stack(places: Places
 
     with held(places):  # and let in afterwards
         pass
+
+
+def test_a_folder_that_somebody_else_made_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(LocalStackError, match="somebody else"):
+        make_private(tmp_path / "link")
+
+
+def test_two_stacks_have_a_folder_each_for_their_functions(tmp_path: Path) -> None:
+    one, other = Places(tmp_path / "one"), Places(tmp_path / "other")
+
+    assert one.scratch != other.scratch
+    assert one.scratch == Places(tmp_path / "one").scratch
