@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from infra.local import deployment, embedded_aws, processes, simulator
@@ -36,6 +36,7 @@ class Stack:
         region: Where the emulated AWS believes to be.
         secret_id: The secret with the account and the key.
         stage: The deployed stage.
+        directory: What the stack keeps: its logs, and what the emulated AWS remembers.
         functions_directory: Every process of a function has a file in it as its argument.
         is_upstream_simulated: `GET /_simulator` of the upstream tells what it saw.
     """
@@ -48,6 +49,7 @@ class Stack:
     region: str
     secret_id: str
     stage: str
+    directory: str
     functions_directory: str
     is_upstream_simulated: bool
 
@@ -57,6 +59,8 @@ def running(places: Places, wanted: Settings) -> Stack | None:
     record, stack = read(places.processes_file), read(places.stack_file)
     if record is None or stack is None or record["settings"] != wanted.digest:
         return None
+    if stack.keys() != {one.name for one in fields(Stack)}:
+        return None  # an older version's
     if any(daemon.process is None for daemon in _daemons(record)):
         return None
     now = deployment.fingerprint(stage=wanted.stage, upstream_url=stack["upstream_url"])
@@ -129,6 +133,7 @@ async def _start(places: Places, wanted: Settings, *, clock: Clock, say: Say) ->
         region=embedded_aws.REGION,
         secret_id=made.secret_id,
         stage=wanted.stage,
+        directory=str(places.directory),
         functions_directory=str(places.scratch),
         is_upstream_simulated=wanted.endpoint is None,
     )

@@ -38,7 +38,7 @@ async def speak_in_every_way(gateway: Gateway, simulator: Simulator) -> list[str
 def written_by(stack: Stack) -> dict[str, str]:
     """Return all that a stack wrote down since it was brought up."""
     aws = Aws(stack)
-    files = [path for path in Path(stack.functions_directory).parent.rglob("*.log") if path.is_file()]
+    files = [path for path in Path(stack.directory).rglob("*.log") if path.is_file()]
     assert files
     return {
         "logs of functions and of the API": "\n".join(aws.logs()),
