@@ -159,3 +159,37 @@ class LaggingTable:
             sent_at_ms=sent_at_ms,
             received_at_ms=self._clock.monotonic_ms(),
         )
+
+
+class BuggyTable:
+    """A table that does what nobody foresaw, once it has answered some requests.
+
+    Attributes:
+        good_count: Requests that it still answers.
+    """
+
+    pace_ms = 25
+
+    def __init__(self, inner: PoolTable, *, good_count: int) -> None:
+        self.good_count = good_count
+        self._inner = inner
+
+    async def read(self, pool: str) -> Reply:
+        self._count()
+        return await self._inner.read(pool)
+
+    async def create(self, pool: str, state: PoolState) -> Reply:
+        self._count()
+        return await self._inner.create(pool, state)
+
+    async def write(self, pool: str, before: PoolState, after: PoolState) -> Reply:
+        self._count()
+        return await self._inner.write(pool, before, after)
+
+    async def names(self) -> list[str]:
+        return await self._inner.names()
+
+    def _count(self) -> None:
+        self.good_count -= 1
+        if self.good_count < 0:
+            raise KeyError("a bug")

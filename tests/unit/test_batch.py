@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.support.counting_speaker import CountingSpeaker, Turn
-from tests.support.lagging_table import Fate
+from tests.support.lagging_table import BuggyTable, Fate
 from tests.support.pools import TIMES, Machine, World, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.batch import speak_batch
@@ -298,29 +298,13 @@ async def test_a_bug_in_a_speaker_comes_out() -> None:
         await machine.speak(texts(20), speaker)
 
 
-async def test_a_bug_in_the_table_comes_out() -> None:
+@pytest.mark.parametrize("good_count", [0, 1, 2, 3, 4])
+async def test_a_bug_in_the_table_comes_out(good_count: int) -> None:
+    """In the middle of the batch, too, when all workers have slots and none is waiting."""
     _, machine, speaker = bench()
+    machine.pool.table = BuggyTable(machine.table, good_count=good_count)
 
-    async def broken(_pool: str) -> None:
-        raise AssertionError("a bug")
-
-    machine.table.read = broken  # type: ignore[assignment, method-assign]
-    with pytest.raises(AssertionError, match="a bug"):
-        await machine.speak(texts(20), speaker)
-
-
-async def test_a_bug_in_the_table_in_the_middle_of_a_batch_comes_out() -> None:
-    """All workers have a slot when it happens, so none is waiting."""
-    _, machine, speaker = bench()
-
-    async def broken(_pool: str) -> None:
-        raise AssertionError("a bug")
-
-    def break_table(_: object) -> None:
-        machine.table.read = broken  # type: ignore[assignment, method-assign]
-
-    speaker.on_call = break_table
-    with pytest.raises(AssertionError, match="a bug"):
+    with pytest.raises(KeyError, match="a bug"):
         await machine.speak(texts(200), speaker)
 
 

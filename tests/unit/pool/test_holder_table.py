@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.lagging_table import Fate
+from tests.support.lagging_table import BuggyTable, Fate
 from tests.support.pools import World, call, leased, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.errors import PoolTableError
@@ -17,8 +17,6 @@ from volcengine_client.limits import (
     TABLE_TIMEOUT_MS,
     PoolTimes,
 )
-from volcengine_client.pool.slots import PoolState
-from volcengine_client.pool.table import Reply
 
 pytestmark = IN_VIRTUAL_TIME
 
@@ -145,38 +143,9 @@ async def test_conflicts_come_back_at_different_times() -> None:
         assert world.truth.now_ms() - began_at_ms <= 1_000
 
 
-class _BuggyTable:
-    """A table whose answer nobody foresaw, from the n-th request on."""
-
-    pace_ms = 25
-
-    def __init__(self, inner: object, *, good_count: int) -> None:
-        self._inner = inner
-        self.left = good_count
-
-    async def read(self, pool: str) -> Reply:
-        return await self._ask("read", pool)
-
-    async def create(self, pool: str, state: PoolState) -> Reply:
-        return await self._ask("create", pool, state)
-
-    async def write(self, pool: str, before: PoolState, after: PoolState) -> Reply:
-        return await self._ask("write", pool, before, after)
-
-    async def names(self) -> list[str]:
-        return []
-
-    async def _ask(self, kind: str, *args: object) -> Reply:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyError("a bug")
-        reply: Reply = await getattr(self._inner, kind)(*args)
-        return reply
-
-
 async def test_a_bug_of_the_background_task_reaches_those_who_wait() -> None:
     machine = World().machine()
-    machine.pool.table = _BuggyTable(machine.table, good_count=0)
+    machine.pool.table = BuggyTable(machine.table, good_count=0)
     async with machine.holder() as holder:
         holder.want(1)
         with pytest.raises(KeyError, match="a bug"):
@@ -185,7 +154,7 @@ async def test_a_bug_of_the_background_task_reaches_those_who_wait() -> None:
 
 async def test_a_bug_of_the_background_task_reaches_those_who_come_later() -> None:
     machine = World().machine()
-    machine.pool.table = _BuggyTable(machine.table, good_count=3)
+    machine.pool.table = BuggyTable(machine.table, good_count=3)
     async with machine.holder() as holder:
         holder.want(1)
         await call(holder, machine, call_ms=3_000)
@@ -195,7 +164,7 @@ async def test_a_bug_of_the_background_task_reaches_those_who_come_later() -> No
 
 async def test_a_bug_of_the_background_task_does_not_keep_anybody_from_leaving() -> None:
     machine = World().machine()
-    machine.pool.table = _BuggyTable(machine.table, good_count=3)
+    machine.pool.table = BuggyTable(machine.table, good_count=3)
     async with machine.holder() as holder:
         holder.want(1)
         await machine.clock.sleep(5_000)
