@@ -16,12 +16,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.local import embedded_aws, settings
+from infra.local import embedded_aws
+from infra.local.cdk import Cdk
 from infra.local.errors import LocalStackError
 from infra.local.places import ROOT, Places, read
 from infra.local.waiting import last_lines
 
-CDK = ROOT / "infra/node_modules/.bin/cdk"
 SOURCES = ("cdk.json", "infra", "functions", "layers")  # what a deployment is made of
 NO_SOURCES = frozenset({"local", "node_modules", "decisions", "__pycache__"})
 RECORD = "/volcengine-concurrent-tts/deployed"  # the parameter by which the emulated AWS knows what it holds
@@ -91,69 +91,21 @@ async def deploy(places: Places, *, stage: str, upstream_url: str, endpoint_url:
         DeploymentError: The emulated AWS refused.
     """
     wanted = fingerprint(stage=stage, upstream_url=upstream_url)
-    context = ["--context", f"stage={stage}", "--context", f"upstream_endpoint={upstream_url}"]
-    environment = {
-        **settings.inherited(),
-        **embedded_aws.CREDENTIALS,
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_REGION": embedded_aws.REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "CDK_DEFAULT_ACCOUNT": embedded_aws.ACCOUNT,
-        "CDK_DEFAULT_REGION": embedded_aws.REGION,
-        "CDK_DISABLE_CLI_TELEMETRY": "true",
-        "CI": "true",
-    }
     shutil.rmtree(places.assembly, ignore_errors=True)
     outputs = places.directory / "outputs.json"
     outputs.unlink(missing_ok=True)
-    async with asyncio.TaskGroup() as group:
-        # Bootstrapping doesn't need the app: run elsewhere, so that it doesn't synthesise it a second time.
-        bootstrap = group.create_task(
-            _cdk(
-                "bootstrap",
-                f"aws://{embedded_aws.ACCOUNT}/{embedded_aws.REGION}",
-                environment=environment,
-                folder=places.directory,
-                log=places.log("bootstrap"),
-            )
-        )
-        synth = group.create_task(
-            _cdk(
-                "synth",
-                "--quiet",
-                "--output",
-                str(places.assembly),
-                *context,
-                environment=environment,
-                folder=ROOT,
-                log=places.log("synth"),
-            )
-        )
-    if not synth.result():
+    cdk = Cdk(places, endpoint_url)
+    is_bootstrapped, is_synthesised = await asyncio.gather(
+        cdk.bootstrap(), cdk.synth(stage=stage, upstream_endpoint=upstream_url)
+    )
+    if not is_synthesised:
         raise LocalStackError(f"the CDK app can't be synthesised:\n{last_lines(places.log('synth'))}")
-    if not bootstrap.result():
+    if not is_bootstrapped:
         raise DeploymentError(f"cdk bootstrap failed:\n{last_lines(places.log('bootstrap'))}")
-    arguments = ["--app", str(places.assembly), "--require-approval", "never", "--outputs-file", str(outputs)]
-    if not await _cdk("deploy", "--all", *arguments, environment=environment, folder=ROOT, log=places.log("deploy")):
+    if not await cdk.deploy(outputs):
         raise DeploymentError(f"cdk deploy failed:\n{last_lines(places.log('deploy'))}")
     made = Deployment.of(wanted, read(outputs))
     embedded_aws.client("ssm", endpoint_url).put_parameter(
         Name=RECORD, Value=json.dumps(vars(made)), Type="String", Overwrite=True
     )
     return made
-
-
-async def _cdk(*arguments: str, environment: dict[str, str], folder: Path, log: Path) -> bool:
-    """Run the CDK's command line; say whether it was content."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            CDK, *arguments, cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-        )
-        try:
-            return await process.wait() == 0
-        finally:
-            if process.returncode is None:
-                process.terminate()
