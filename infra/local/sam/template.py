@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
-from infra.local.deployment import CDK
+from infra.local.cdk import PROGRAM
 from infra.local.places import Places
 from infra.local.sam.machine import run
 
@@ -36,7 +36,7 @@ def synthesised(places: Places) -> Function:
     """
     shutil.rmtree(places.assembly, ignore_errors=True)
     context = ["--context", f"stage={STAGE}", "--context", f"upstream_endpoint={UPSTREAM}"]
-    run([str(CDK), "synth", "--quiet", "--output", str(places.assembly), *context], places, within_s=SYNTH_MAX_S)
+    run([str(PROGRAM), "synth", "--quiet", "--output", str(places.assembly), *context], places, within_s=SYNTH_MAX_S)
     (path,) = places.assembly.glob("*.template.json")
     template = json.loads(path.read_text(encoding="utf-8"))
     logical_id = open_to_override(template)
