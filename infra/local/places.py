@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import socket
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from infra.local.errors import LocalStackError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 30_000)  # below those that Linux and macOS give to outgoing connections
+PORT_TRIES_MAX = 100
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 4 * 1024**3  # of the whole file system; a function takes 50 MB
 
@@ -137,8 +140,8 @@ def port(places: Places, name: str, *, wanted: int | None, setting: str) -> int:
             raise LocalStackError(f"port {wanted} ({setting}) is busy: free it, choose another, or leave {setting} out")
         chosen = wanted
     else:
-        last = (read(places.ports_file) or {}).get(name)
-        chosen = last if last is not None and _is_free(last) else _free_port()
+        last: int = (read(places.ports_file) or {}).get(name, 0)
+        chosen = last if last in PORTS and _is_free(last) else _free_port()
     write_private(places.ports_file, {**(read(places.ports_file) or {}), name: chosen})
     return chosen
 
@@ -154,7 +157,9 @@ def _is_free(number: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        number: int = probe.getsockname()[1]
-    return number
+    """Return a free port that no connection gets by itself: one of those may be gone again a moment later."""
+    tries = random.sample(PORTS, PORT_TRIES_MAX)
+    free = next((number for number in tries if _is_free(number)), None)
+    if free is None:
+        raise LocalStackError(f"found no free port from {PORTS.start} to {PORTS.stop - 1}")
+    return free

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.errors import LocalStackError
-from infra.local.places import Places, held, make_private, port, read, write_private
+from infra.local.places import PORTS, Places, held, make_private, port, read, write_private
 
 
 @pytest.fixture
@@ -18,11 +18,12 @@ def places(tmp_path: Path) -> Places:
 
 
 @pytest.fixture
-def busy_port() -> Iterator[int]:
+def busy_port(tmp_path: Path) -> Iterator[int]:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        number = port(Places(tmp_path / "other"), "aws", wanted=None, setting="")
+        listener.bind(("127.0.0.1", number))
         listener.listen()
-        yield listener.getsockname()[1]
+        yield number
 
 
 def test_a_busy_port_that_was_asked_for_is_refused_with_the_name_of_its_setting(places: Places, busy_port: int) -> None:
@@ -49,6 +50,7 @@ def test_two_parts_remember_a_port_each(places: Places) -> None:
     chosen = {name: port(places, name, wanted=None, setting="") for name in ("aws", "upstream")}
 
     assert read(places.ports_file) == chosen
+    assert all(number in PORTS for number in chosen.values())
 
 
 def test_what_holds_a_key_is_readable_for_its_owner_only(places: Places) -> None:
