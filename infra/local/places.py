@@ -141,7 +141,7 @@ def port(places: Places, name: str, *, wanted: int | None, setting: str) -> int:
         chosen = wanted
     else:
         last: int = (read(places.ports_file) or {}).get(name, 0)
-        chosen = last if last in PORTS and _is_free(last) else _free_port()
+        chosen = last if last in PORTS and _is_free(last) else free_port()
     write_private(places.ports_file, {**(read(places.ports_file) or {}), name: chosen})
     return chosen
 
@@ -156,7 +156,7 @@ def _is_free(number: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a free port that no connection gets by itself: one of those may be gone again a moment later."""
     tries = random.sample(PORTS, PORT_TRIES_MAX)
     free = next((number for number in tries if _is_free(number)), None)

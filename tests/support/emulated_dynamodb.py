@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from infra.local.places import free_port
+
 START_MAX_ATTEMPTS = 300
 STOP_MAX_S = 10
 
@@ -18,7 +19,7 @@ STOP_MAX_S = 10
 @contextmanager
 def emulated_dynamodb(scratch: Path) -> Iterator[str]:
     """Run an emulator for as long as the context lasts, and yield its address."""
-    port = _free_port()
+    port = free_port()
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(scratch),
@@ -47,13 +48,6 @@ def emulated_dynamodb(scratch: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _await_health(url: str, process: subprocess.Popen[bytes]) -> None:

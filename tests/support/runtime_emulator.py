@@ -7,7 +7,6 @@ import json
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from typing import Any, Self
 import aiohttp
 import psutil
 
-from infra.local.places import LOOPBACK, ROOT
+from infra.local.places import LOOPBACK, ROOT, free_port
 from infra.local.processes import Daemon, stop
 from infra.local.waiting import last_lines, until
 from volcengine_client.clock import SystemClock
@@ -168,7 +167,7 @@ class RuntimeEmulator:
         await asyncio.to_thread(stop, [self._process])
 
     def _start(self) -> None:
-        self._port, runtime_port = _free_ports(2)
+        self._port, runtime_port = free_port(), free_port()
         # Without both addresses it would listen on every interface.
         listen = ["--runtime-interface-emulator-address", f"{LOOPBACK}:{self._port}"]
         serve = ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}"]
@@ -212,12 +211,3 @@ class RuntimeEmulator:
         writer.close()
         await writer.wait_closed()
         return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens at, each another."""
-    probes = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
