@@ -295,6 +295,29 @@ async def test_one_who_had_to_give_way_waits_outside_or_comes_back() -> None:
         assert waiter.holder_id in (await world.state()).queue
 
 
+async def test_a_holder_that_was_swept_from_a_full_queue_blocks_no_event_loop() -> None:
+    """Once it found its slot due to others and could not write, again and again without ever waiting."""
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        holder = await stack.enter_async_context(machine.holder(terms(1)))
+        holder.want(1)
+        await call(holder, machine)
+        before = await world.state()
+        expires_at_ms = world.truth.now_ms() + 3_600_000
+        queue = {f"w{number:03}": entry(expires_at_ms=expires_at_ms) for number in range(QUEUE_MAX)}
+        assert (await world.table.write(NAME, before, PoolState(0, before.slots, {}, before.limit))).is_applied
+        swept = await world.state()
+        for start in range(0, QUEUE_MAX, 40):
+            some = dict(list(queue.items())[: start + 40])
+            assert (await world.table.write(NAME, swept, PoolState(0, swept.slots, some, swept.limit))).is_applied
+            swept = await world.state()
+        holder.want(0)
+        await machine.clock.sleep(3_000)
+
+        assert (await world.state()).held_by(holder.holder_id) == {}
+
+
 async def test_all_who_come_at_once_are_served_once_each() -> None:
     world = World()
     served: Counter[str] = Counter()

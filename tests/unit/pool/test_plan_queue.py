@@ -123,3 +123,18 @@ def test_the_dead_do_not_fill_a_queue() -> None:
 
     assert "me" in after.queue
     assert len(after.queue) < QUEUE_MAX
+
+
+def test_one_who_was_swept_while_holding_comes_back_into_a_full_queue() -> None:
+    """I2: outside it could neither renew nor give up its slots."""
+    pool = state({0: slot("me")}, _crowd(QUEUE_MAX, "default"))
+    after = _written(view(pool, want=1, terms=terms(hold_max=1)))
+
+    assert _own(after) == {0}
+    assert "me" in after.queue
+
+
+def test_one_who_was_swept_gives_up_what_it_has_no_more_work_for() -> None:
+    pool = state({0: slot("me")}, _crowd(QUEUE_MAX))
+
+    assert _own(_written(view(pool, want=0))) == set()

@@ -213,7 +213,8 @@ class Holder:
             await self._rest(wait_ms)
 
     async def _rest(self, wait_ms: int) -> None:
-        """Wait until something has changed, for a moment at most."""
+        """Wait until something has changed, for a moment at most; in any case let others run."""
+        await asyncio.sleep(0)
         if wait_ms > 0 and not self._is_leaving:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_ms, TICK_MS) / 1_000):

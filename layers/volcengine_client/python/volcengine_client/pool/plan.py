@@ -296,13 +296,14 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     One write does all that is due: join, take, give up, renew, settle the limit, cut it, sweep.
     """
     has_joined = view.holder_id in view.state.queue
-    if not has_joined and not view.want:
+    if not (has_joined or view.want or view.owned):
         return None
     gives = sorted((give_ups(view, ahead) | view.leftover) - ahead.takes)[:ROOM]
     renews = not has_joined or is_renewal_due(view)
     if not (renews or ahead.takes or gives or view.refused_count):
         return None
-    evicted = None if has_joined else eviction(view)
+    is_known = has_joined or view.owned  # who holds slots and was swept comes back, however full the queue is
+    evicted = None if is_known else eviction(view)
     if evicted is not None and not evicted:
         return None  # the queue is full, and nobody in it has to give way
     slots = dict(view.state.slots)
