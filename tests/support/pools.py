@@ -72,6 +72,7 @@ def view(pool: PoolState, holder_id: str = "me", **changes: Any) -> View:
         "busy": frozenset[int](),
         "shut": {},
         "tired": frozenset[int](),
+        "weary": frozenset[int](),
         "free_for_ms": {},
         "revision": 0 if own is None else own.revision,
         "now_lo_ms": NOW_MS,

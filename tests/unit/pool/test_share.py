@@ -81,6 +81,12 @@ def test_apps_share_alike_however_many_participants_each_has() -> None:
     assert _shares(10, *crowd, _one("loner", app="loner", want=10)) == {"crowd": 5, "loner": 5}
 
 
+def test_an_app_that_holds_less_is_served_until_it_has_as_much() -> None:
+    everyone = [_one("a", app="x", held=3, want=9), _one("b", app="y", want=9, since_ms=5)]
+
+    assert list(islice(line(everyone), 5)) == ["b", "b", "b", "a", "b"]
+
+
 def test_participants_of_one_app_share_alike() -> None:
     served = Counter(islice(line([_one("a", want=10), _one("b", want=10), _one("c", want=10)]), 9))
 
@@ -250,6 +256,13 @@ def test_what_is_owed_between_apps_is_weighed(held_count: int, is_tired: bool, i
     giver, taker = _one("a", app="x", weight=3, held=held_count), _one("b", app="y", held=8 - held_count)
 
     assert _is_due(giver, taker, is_tired=is_tired) == is_owed
+
+
+@pytest.mark.parametrize(("held_count", "is_owed"), [(3, True), (2, False)])
+def test_what_is_owed_to_an_app_of_weight_is_weighed_too(held_count: int, is_owed: bool) -> None:
+    giver, taker = _one("a", app="x", held=held_count), _one("b", app="y", weight=3, held=8 - held_count)
+
+    assert _is_due(giver, taker) == is_owed
 
 
 def test_a_swap_by_weight_waits_for_the_quantum() -> None:

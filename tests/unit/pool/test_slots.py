@@ -125,7 +125,7 @@ def test_who_follows_uses_the_settled_limit_and_who_sets_its_own(mine: Limit, se
 
 @pytest.mark.parametrize(
     ("late_ms", "height"),
-    [(-CAP_MS, 3), (-1, 3), (0, 4), (CAP_MS - 1, 4), (CAP_MS, 5), (7 * CAP_MS, 11)],
+    [(-3 * CAP_MS, 3), (-CAP_MS, 3), (-1, 3), (0, 4), (CAP_MS - 1, 4), (CAP_MS, 5), (7 * CAP_MS, 11)],
 )
 def test_a_cut_climbs_back_by_one_at_a_time(late_ms: int, height: int) -> None:
     assert Cap(3, NOW_MS).now(NOW_MS + late_ms) == height

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from zlib import crc32
 
 from volcengine_client.limits import (
     CAP_MS,
     CONCURRENCY_MAX,
     ENTRIES_A_WRITE_MAX,
     QUEUE_MAX,
+    READ_HOLDING_FACTOR,
     READ_HOLDING_MS,
     READ_SLOWEST_MS,
     READ_SPARE_MS,
@@ -80,6 +82,7 @@ class View:
         busy: Those of them with a call in progress.
         shut: Those in drain: the number and when the drain is over, on the table's clock at the latest.
         tired: Those held for longer than a quantum.
+        weary: Those held for many of them.
         free_for_ms: For how long a free slot has been seen free, by number.
         revision: The highest that it ever wrote in its own entry.
         now_lo_ms: The earliest that the table's clock can show; None without a sample of this invocation.
@@ -97,6 +100,7 @@ class View:
     busy: frozenset[int]
     shut: Mapping[int, int]
     tired: frozenset[int]
+    weary: frozenset[int]
     free_for_ms: Mapping[int, int]
     revision: int
     now_lo_ms: int | None
@@ -172,11 +176,15 @@ class Outlook:
         takes: Numbers that it should take at once.
         behind: How many come before it for the next slot that is freed; None when it wants none beyond `takes`.
         unserved: Who gets the next slots that are freed, in order, as far as it concerns a giver.
+        standings: Everyone's, once the free slots are taken.
+        leaves: Whether it leaves free slots to others, who may be dead.
     """
 
     takes: frozenset[int]
     behind: int | None
     unserved: tuple[Standing, ...]
+    standings: tuple[Standing, ...]
+    leaves: bool
 
 
 def outlook(view: View) -> Outlook:
@@ -200,6 +208,7 @@ def outlook(view: View) -> Outlook:
         number = _pick(free, bound, is_highest=bound > lowest)
         if number is not None:
             free.remove(number)
+            everyone[holder_id] = replace(everyone[holder_id], held=everyone[holder_id].held + 1)
             if holder_id == view.holder_id:
                 takes.add(number)
             else:
@@ -215,7 +224,14 @@ def outlook(view: View) -> Outlook:
         behind = len(unserved) if behind is None else behind
         stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= (behind + 1) * TAKE_DELAY_MS]
         takes.update(stale[: view.missing - len(takes)])
-    return Outlook(frozenset(takes), behind, tuple(unserved))
+    if view.holder_id not in view.state.queue:
+        takes = _scattered(view, takes.union(number for number in free if number < view.height), len(takes))
+    return Outlook(frozenset(takes), behind, tuple(unserved), tuple(everyone.values()), leaves=bool(left))
+
+
+def _scattered(view: View, numbers: Iterable[int], count: int) -> set[int]:
+    """Return *count* of the numbers, other ones for each newcomer: nobody in the queue reckons with it yet."""
+    return set(sorted(numbers, key=lambda number: crc32(f"{view.holder_id}{number}".encode()))[:count])
 
 
 def _is_takeable(view: View, number: int) -> bool:
@@ -247,6 +263,25 @@ def give_ups(view: View, ahead: Outlook) -> frozenset[int]:
     return frozenset(beyond.union(_owed(view, ahead, idle)))
 
 
+def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
+    """Yield the idle slots that are due to whoever would be the most entitled to them, once they are let go."""
+    everyone = {one.holder_id: one for one in ahead.standings}
+    load: Counter[str] = Counter()
+    for one in everyone.values():
+        load[one.app] += one.held
+    for number in idle:
+        giver = everyone[view.holder_id]
+        less = replace(giver, held=giver.held - 1, since_ms=view.estimate_ms)  # it has just been served
+        usable = [one for one in {**everyone, view.holder_id: less}.values() if number < one.bound]
+        taker = everyone[next(line(usable), view.holder_id)]
+        is_tired = number in (view.weary if taker.held else view.tired)
+        if taker is giver or not is_due(giver, taker, load, is_tired=is_tired):
+            continue
+        yield number
+        everyone.update({giver.holder_id: less, taker.holder_id: replace(taker, held=taker.held + 1)})
+        load.update({giver.app: -1, taker.app: 1})
+
+
 def _matched(idle: Sequence[int], takers: Iterable[Standing]) -> Iterator[tuple[int, Standing]]:
     """Yield which of the idle slots each taker could use, in turn; those that can use none are passed over."""
     left = list(idle)
@@ -255,27 +290,6 @@ def _matched(idle: Sequence[int], takers: Iterable[Standing]) -> Iterator[tuple[
         if number is not None:
             left.remove(number)
             yield number, taker
-
-
-def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
-    """Yield the idle slots that are due to the next in line, one after the other, until it is itself the next."""
-    if not ahead.unserved:
-        return
-    giver = view.standing
-    load = Counter({giver.app: giver.held})
-    for one in standings(view.state, now_lo_ms=view.now_lo_ms):
-        if one.holder_id != view.holder_id:
-            load[one.app] += one.held
-    given: Counter[str] = Counter()
-    for number, next_up in _matched(idle, ahead.unserved):
-        taker = replace(next_up, held=next_up.held + given[next_up.holder_id])
-        is_own_turn = taker.holder_id == view.holder_id
-        if is_own_turn or not is_due(giver, taker, load, is_tired=number in view.tired):
-            return
-        yield number
-        given[taker.holder_id] += 1
-        load.update({giver.app: -1, taker.app: 1})
-        giver = replace(giver, held=giver.held - 1)
 
 
 def is_renewal_due(view: View) -> bool:
@@ -395,7 +409,10 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int) -> int:
 
     Those next in line look often, the others less; a busy holder looks for waiters, one with slots to spare sooner.
     """
-    if view.missing and ahead.behind is not None:
-        interval_ms = pace_ms * (ahead.behind + 1)
-        return min(interval_ms * 4, READ_HOLDING_MS) if view.useful else min(interval_ms, READ_SLOWEST_MS)
-    return READ_SPARE_MS if view.idle else READ_HOLDING_MS
+    slowest_ms = READ_HOLDING_MS if len(view.useful) > 1 else READ_SLOWEST_MS
+    if not view.missing or ahead.behind is None:
+        return READ_SPARE_MS if view.idle else slowest_ms
+    place = ahead.behind + 1
+    turns = max(place, 2 * place**2 // view.height)  # in a pool of few slots the others' turn is far off
+    interval_ms = pace_ms * turns * (READ_HOLDING_FACTOR if view.useful else 1)
+    return min(interval_ms, slowest_ms, place * TAKE_DELAY_MS if ahead.leaves else slowest_ms)

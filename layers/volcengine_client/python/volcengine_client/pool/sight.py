@@ -22,7 +22,7 @@ from volcengine_client.limits import (
     REGRESSES_MAX,
     PoolTimes,
 )
-from volcengine_client.pool.slots import Limit, PoolState, is_free, rebuilt, shut_until
+from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot, is_free, rebuilt
 from volcengine_client.pool.table import PoolTable, Reply
 
 
@@ -148,7 +148,7 @@ class Pool:
             if not missing:
                 self._lost = None
                 return
-            shut = shut_until(self._known_now_hi_ms(), self.times)
+            shut = Slot(SHUT, self._known_now_hi_ms() + self.times.lease_ms)
             slots = {**state.slots, **dict.fromkeys(missing[:ENTRIES_A_WRITE_MAX], shut)}
             state = (await self.hear(self.table.write(self.name, state, replace(state, slots=slots)))).state
 
@@ -237,9 +237,8 @@ class Pool:
         return None if self._kept_ms is None else (self.estimate_ms() + self._kept_ms) // 1_000
 
     def free_for_ms(self) -> dict[int, int]:
-        """Return for how long each free slot has been seen free."""
-        now_ms = self.clock.monotonic_ms()
-        return {number: now_ms - since_ms for number, since_ms in self._free_since_ms.items()}
+        """Return for how long each free slot has been seen free, up to the newest snapshot."""
+        return {number: self.seen_at_ms - since_ms for number, since_ms in self._free_since_ms.items()}
 
     def note_call(self, number: int, *, duration_ms: int, is_refused: bool) -> None:
         """Remember a call that the upstream answered: how long it took, or that it was refused for concurrency."""

@@ -242,5 +242,8 @@ def _merged(entries: Mapping[K, V], changes: Mapping[K, tuple[V | None, V | None
 
 
 def rebuilt(known: PoolState, *, now_hi_ms: int, height: int, times: PoolTimes) -> PoolState:
-    """Return an item to put in the place of one that vanished, every slot shut until no old call can be running."""
-    return PoolState(slots=dict.fromkeys(range(height), shut_until(now_hi_ms, times)), limit=known.limit)
+    """Return an item to put in the place of one that vanished, every slot shut until no old lease allows a call.
+
+    One who can't reach the table goes on within its lease, and learns of nothing (I1).
+    """
+    return PoolState(slots=dict.fromkeys(range(height), Slot(SHUT, now_hi_ms + times.lease_ms)), limit=known.limit)
