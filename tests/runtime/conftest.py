@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,6 +39,7 @@ async def aws_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
         yield embedded_aws.endpoint(number)
     finally:
         await asyncio.to_thread(stop, [daemon])
+        await asyncio.to_thread(shutil.rmtree, places.scratch)
 
 
 @pytest.fixture(scope="session")
