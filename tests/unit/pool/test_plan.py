@@ -112,6 +112,10 @@ def test_a_slot_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
     assert not is_renewal_due(view(state({0: not_yet}, {"me": FRESH})))
 
 
+def test_who_has_not_joined_has_nothing_to_renew() -> None:
+    assert not is_renewal_due(view(state(held(me=(0,)))))
+
+
 def test_an_entry_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
     due_ms = NOW_MS + entry_lease_ms(TIMES) - TIMES.renew_ms
 
@@ -121,7 +125,7 @@ def test_an_entry_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
 
 def test_an_entry_lives_for_longer_than_two_renewals() -> None:
     """Who was renewed lately still counts when one renewal is late."""
-    assert 2 * TIMES.renew_ms < entry_lease_ms(TIMES) < TIMES.lease_ms
+    assert 2 * TIMES.renew_ms < entry_lease_ms(TIMES) < 3 * TIMES.renew_ms
 
 
 def test_a_renewal_prolongs_every_slot_in_use_and_the_entry() -> None:
@@ -131,6 +135,14 @@ def test_a_renewal_prolongs_every_slot_in_use_and_the_entry() -> None:
     assert after.slots == {0: slot("me"), 1: slot("me"), 2: slot("other")}
     assert after.queue["me"].expires_at_ms == FRESH.expires_at_ms
     assert after.queue["me"].revision == 2
+
+
+def test_a_write_that_is_no_renewal_leaves_the_leases_of_other_slots_alone() -> None:
+    """It touches as little as can be."""
+    fresh = slot("me", left_ms=TIMES.lease_ms - 100)
+    after = _written(view(state({0: fresh}, {"me": replace(FRESH, want=2)}), want=2))
+
+    assert after.slots == {0: fresh, 1: slot("me")}
 
 
 def test_a_lease_is_never_shortened() -> None:
@@ -155,6 +167,18 @@ def test_slots_above_the_limit_are_not_renewed() -> None:
     after = _written(view(pool, want=2, busy=frozenset({2, 7})))
 
     assert after.slots == {2: slot("me"), 7: slots[7]}
+
+
+def test_who_has_no_work_left_gives_its_slots_to_those_who_wait() -> None:
+    pool = state(held(me=(0, 1), other=tuple(range(2, 10))), {"me": FRESH, "w": entry(want=1)})
+
+    assert _own(_written(view(pool, want=0))) == {0}
+
+
+def test_who_gave_a_slot_is_served_after_those_who_waited_longer() -> None:
+    pool = state(held(me=tuple(range(10))), {"me": replace(FRESH, want=10, since_ms=5), "w": entry(want=1)})
+
+    assert _written(view(pool, want=10)).queue["me"].since_ms == NOW_MS
 
 
 def test_any_write_of_one_who_is_to_renew_renews() -> None:
@@ -193,6 +217,14 @@ def test_two_hundred_slots_above_a_lowered_limit_are_given_up_in_several_writes(
         seen = replace(seen, state=after, owned=after.held_by("me"), revision=after.queue["me"].revision)
 
     assert set(seen.owned) == {0, 1}
+
+
+def test_giving_up_and_renewing_many_at_once_stays_within_the_room_of_a_write() -> None:
+    slots = dict.fromkeys(range(100), slot("me", left_ms=1))
+    after = _written(view(state(slots, {"me": entry(want=70)}, limit=Limit(70, 9)), terms=terms(100), want=70))
+
+    assert len(after.slots) == 70
+    assert sum(one == slot("me") for one in after.slots.values()) == ENTRIES_A_WRITE_MAX - 2 - 30
 
 
 def test_what_a_lost_reply_left_is_given_up_within_the_room_of_a_write() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, view
+from volcengine_client.limits import ENTRIES_A_WRITE_MAX
 from volcengine_client.pool.plan import (
     leaving,
 )
@@ -50,6 +53,15 @@ def test_leaving_before_the_join_was_seen_leaves_a_tombstone_all_the_same() -> N
     after = leaving(view(state(), revision=1), is_in_doubt=True)
 
     assert (after.queue["me"].want, after.queue["me"].revision) == (0, 2)
+
+
+@pytest.mark.parametrize(("count", "is_gone"), [(ENTRIES_A_WRITE_MAX - 1, True), (ENTRIES_A_WRITE_MAX, False)])
+def test_the_entry_goes_in_the_write_in_which_the_last_slot_goes(count: int, is_gone: bool) -> None:
+    pool = state(dict.fromkeys(range(count), slot("me")), {"me": entry()})
+    after = leaving(view(pool), is_in_doubt=False)
+
+    assert Change.between(pool, after).takes is False
+    assert ("me" not in after.queue) == (not after.slots) == is_gone
 
 
 def test_two_hundred_slots_are_left_in_several_writes_those_in_drain_last() -> None:

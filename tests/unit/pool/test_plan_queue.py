@@ -69,8 +69,10 @@ def test_one_whose_own_entry_is_long_gone_renews_it() -> None:
     assert after.queue["me"].expires_at_ms == FRESH.expires_at_ms
 
 
-def _crowd(count: int, app: str = "crowd", **changes: int) -> dict[str, Entry]:
-    return {f"{app}{number}": entry(app=app, since_ms=NOW_MS - 9_000 + number, **changes) for number in range(count)}
+def _crowd(count: int, app: str = "crowd", *, older_ms: int = 0, **changes: int) -> dict[str, Entry]:
+    """Return so many waiters of one app, the oldest first."""
+    since_ms = NOW_MS - 9_000 - older_ms
+    return {f"{app}{number}": entry(app=app, since_ms=since_ms + number, **changes) for number in range(count)}
 
 
 def test_there_is_room_in_a_queue_up_to_its_bound() -> None:
@@ -79,7 +81,7 @@ def test_there_is_room_in_a_queue_up_to_its_bound() -> None:
 
 def test_in_a_full_queue_the_youngest_waiter_of_the_app_with_the_most_gives_way() -> None:
     """I7."""
-    queue = {**_crowd(QUEUE_MAX - 50), **_crowd(50, "few")}
+    queue = {**_crowd(QUEUE_MAX - 50), **_crowd(50, "few", older_ms=-5_000)}
     newcomer = view(state({}, queue), terms=terms(app="new"))
     after = _written(newcomer)
 
@@ -101,6 +103,12 @@ def test_nobody_gives_way_to_a_newcomer_whose_app_has_as_many() -> None:
 
     assert _write(view(state({}, even), terms=terms(app="mine"))) is None
     assert _write(view(state({}, _crowd(QUEUE_MAX)), terms=terms(app="crowd"))) is None
+
+
+def test_somebody_gives_way_to_a_newcomer_whose_app_will_still_have_less() -> None:
+    queue = {**_crowd(QUEUE_MAX // 2), **_crowd(QUEUE_MAX // 2 - 2, "mine"), **_crowd(2, "third")}
+
+    assert eviction(view(state({}, queue), terms=terms(app="mine"))) == f"crowd{QUEUE_MAX // 2 - 1}"
 
 
 def test_nobody_gives_way_when_all_of_the_largest_app_hold_slots() -> None:

@@ -185,6 +185,33 @@ def test_one_in_line_knows_how_many_are_before_it() -> None:
     assert ahead.behind == 2
 
 
+def test_it_is_the_first_place_in_line_that_counts() -> None:
+    queue = {"a": _waits(5, since_ms=1), "me": entry(want=6)}
+    pool = state(held(me=(0, 1, 2), a=(3, 4), other=tuple(range(5, 10))), queue)
+    ahead = outlook(view(pool, want=6))
+
+    assert [one.holder_id for one in ahead.unserved] == ["a", "a", "me", "a"]
+    assert ahead.behind == 2
+
+
+def test_a_line_is_looked_at_as_far_as_it_concerns_one() -> None:
+    """Its own place, and as many as it could give slots to."""
+    queue = {f"w{number}": _waits(9, since_ms=number) for number in range(9)} | {"me": entry(want=2)}
+    holds = state(held(me=(0, 1), other=tuple(range(2, 10))), queue)
+    waits = state(held(other=tuple(range(10))), queue)
+
+    assert len(outlook(view(holds, want=2)).unserved) == 3
+    assert [one.holder_id for one in outlook(view(waits, want=2)).unserved][-1] == "me"
+
+
+def test_one_behind_a_line_longer_than_any_counts_as_its_last() -> None:
+    queue = {f"w{number}": _waits(9, app=f"a{number}", since_ms=number) for number in range(QUEUE_MAX)}
+    pool = state(held(other=tuple(range(10))), queue | {"me": entry(app="a0", since_ms=NOW_MS)})
+    behind = outlook(view(pool, terms=terms(app="a0"))).behind
+
+    assert behind == len(outlook(view(pool, terms=terms(app="a0"))).unserved) == QUEUE_MAX + 1
+
+
 def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
     queue = {f"w{number}": _waits(9, since_ms=number) for number in range(QUEUE_MAX)} | {"me": entry(want=1)}
     pool = state(held(me=(0,), other=tuple(range(1, 10))), queue)
@@ -241,6 +268,24 @@ def test_slots_above_the_limit_and_slots_without_work_go_in_one_write() -> None:
     pool = state(held(me=(0, 1, 7)), {"me": entry(want=1), "w": _waits(9)}, limit=Limit(2, 3))
 
     assert _gives(view(pool, want=1)) == {1, 7}
+
+
+def test_slots_above_our_own_limit_go_beside_those_without_work() -> None:
+    seen = _holding(0, 1, 7, want=1, terms=terms(2), queue={"w": _waits(9)})
+
+    assert _gives(seen) == {1, 7}
+
+
+def test_a_single_slot_without_work_is_given_to_one_who_holds_as_much() -> None:
+    pool = state(held(me=(0, 1), w=(2, 3), other=tuple(range(4, 10))), {"me": entry(), "w": _waits(3)})
+
+    assert _gives(view(pool, want=1)) == {1}
+
+
+def test_what_was_given_to_an_app_counts_for_the_next() -> None:
+    queue = {name: _waits(10, since_ms=place, app=name) for place, name in enumerate("abc")}
+
+    assert len(_gives(_holding(*range(8), queue=queue, want=8))) == 6
 
 
 def test_one_who_holds_much_gives_one_who_waits_his_share_at_once() -> None:

@@ -81,6 +81,22 @@ def test_apps_share_alike_however_many_participants_each_has() -> None:
     assert _shares(10, *crowd, _one("loner", app="loner", want=10)) == {"crowd": 5, "loner": 5}
 
 
+def test_a_participant_that_holds_less_is_served_until_it_has_as_much() -> None:
+    assert list(islice(line([_one("a", held=3, want=9), _one("b", want=9, since_ms=5)]), 5)) == [
+        "b",
+        "b",
+        "b",
+        "a",
+        "b",
+    ]
+
+
+def test_an_app_of_weight_three_is_served_three_times_to_the_others_once() -> None:
+    everyone = [_one("a", app="heavy", weight=3, want=9), _one("b", app="light", want=9, since_ms=5)]
+
+    assert list(islice(line(everyone), 8)) == ["a", "b", "a", "a", "a", "b", "a", "a"]
+
+
 def test_an_app_that_holds_less_is_served_until_it_has_as_much() -> None:
     everyone = [_one("a", app="x", held=3, want=9), _one("b", app="y", want=9, since_ms=5)]
 
