@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import (
     QUEUE_MAX,
-    READ_HOLDING_MS,
-    READ_SLOWEST_MS,
-    READ_SPARE_MS,
     TAKE_DELAY_MS,
 )
-from volcengine_client.pool.plan import View, give_ups, next_read_ms, outlook
+from volcengine_client.pool.plan import View, give_ups, outlook
 from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
 
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
@@ -219,6 +216,10 @@ def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
     assert len(outlook(view(pool, busy=frozenset({0}))).unserved) <= QUEUE_MAX + 1
 
 
+def test_a_pool_without_a_limit_has_free_slots_up_to_ours() -> None:
+    assert _takes(view(PoolState(rev=1), want=9, terms=terms(4))) == {0, 1, 2, 3}
+
+
 # --- give-ups ---------------------------------------------------------------------------------------------------------
 
 
@@ -360,55 +361,3 @@ def test_one_who_waits_but_is_dead_is_owed_nothing() -> None:
     seen = _holding(*range(10), want=10, queue={"dead": _waits(9, expires_at_ms=NOW_MS)})
 
     assert _gives(seen) == set()
-
-
-# --- reads ------------------------------------------------------------------------------------------------------------
-
-
-def _read_ms(seen: View) -> int:
-    return next_read_ms(seen, outlook(seen), pace_ms=25)
-
-
-def _waiting(ahead: int, *, own: tuple[int, ...] = ()) -> View:
-    queue = {f"w{number}": _waits(since_ms=number) for number in range(ahead)}
-    rest = tuple(number for number in range(10) if number not in own)
-    pool = state(held(me=own, other=rest), {**queue, "me": entry(want=len(own) + 1)})
-    return view(pool, want=len(own) + 1, busy=frozenset(own))
-
-
-@pytest.mark.parametrize(
-    ("ahead", "wait_ms"), [(0, 25), (1, 50), (4, 125), (9, 500), (20, READ_SLOWEST_MS), (150, READ_SLOWEST_MS)]
-)
-def test_those_next_in_line_look_often_and_the_others_less(ahead: int, wait_ms: int) -> None:
-    assert _read_ms(_waiting(ahead)) == wait_ms
-
-
-def test_one_who_has_a_slot_and_wants_more_looks_less_often() -> None:
-    assert _read_ms(_waiting(0, own=(0,))) == 75
-    assert _read_ms(_waiting(50, own=(0,))) == READ_SLOWEST_MS
-    assert _read_ms(_waiting(50, own=(0, 1))) == READ_HOLDING_MS
-
-
-def test_a_busy_holder_looks_now_and_then_for_those_who_wait() -> None:
-    one, two = (state(held(me=numbers), {"me": entry()}) for numbers in ((0,), (0, 1)))
-
-    assert _read_ms(view(one, busy=frozenset({0}))) == READ_SLOWEST_MS
-    assert _read_ms(view(two, busy=frozenset({0, 1}), want=2)) == READ_HOLDING_MS
-
-
-def test_one_with_slots_to_spare_looks_sooner() -> None:
-    pool = state(held(me=(0,)), {"me": entry()})
-
-    assert _read_ms(view(pool)) == READ_SPARE_MS
-
-
-def test_a_hundred_who_wait_read_less_than_a_hundred_times_as_often_as_one() -> None:
-    """However many wait, a pool's reads stay bounded."""
-    alone = 1_000 / _read_ms(_waiting(0))
-    crowd = sum(1_000 / _read_ms(_waiting(ahead)) for ahead in range(QUEUE_MAX))
-
-    assert crowd < 9 * alone
-
-
-def test_a_pool_without_a_limit_has_free_slots_up_to_ours() -> None:
-    assert _takes(view(PoolState(rev=1), want=9, terms=terms(4))) == {0, 1, 2, 3}
