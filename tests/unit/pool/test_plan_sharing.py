@@ -153,19 +153,22 @@ def test_a_slot_that_stayed_free_is_taken_only_by_one_who_wants_more() -> None:
 
 
 def test_no_more_stale_slots_are_taken_than_there_is_work_for() -> None:
-    queue = {"dead": _waits(9, since_ms=1, app="x"), "me": _waits(1, since_ms=9, app="y")}
-    pool = state(held(me=(0,)), queue, limit=Limit(5, 0))
-    seen = view(pool, want=3, terms=terms(app="y"), free_for_ms=LONG_FREE)
+    """Beside the one that it is entitled to."""
+    queue = {"dead": _waits(9, since_ms=1, app="x", weight=2), "me": _waits(2, since_ms=9, app="y")}
+    pool = state(held(other=tuple(range(3, 10))), queue)
+    how = terms(app="y")
 
-    assert len(_takes(seen)) == 2
+    assert _takes(view(pool, want=2, terms=how)) == {1}
+    assert _takes(view(pool, want=2, terms=how, free_for_ms=LONG_FREE)) == {0, 1}
 
 
 def test_a_stale_slot_above_its_own_bound_is_not_taken() -> None:
     """I1."""
     queue = {"dead": _waits(9, since_ms=1), "me": _waits(1, since_ms=9)}
-    pool = state(held(other=(0, 1, 2)), queue)
+    pool = state(held(other=(0, 1, 2, *range(4, 10))), queue)
 
     assert _takes(view(pool, terms=terms(3), free_for_ms=LONG_FREE)) == set()
+    assert _takes(view(pool, terms=terms(4), free_for_ms=LONG_FREE)) == {3}
 
 
 def test_one_who_has_all_it_wants_is_not_in_line() -> None:
