@@ -21,7 +21,7 @@ from volcengine_client.errors import (
     SecretError,
     UnknownPoolError,
 )
-from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX
+from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX, SERVER_STRANGERS_MAX
 from volcengine_client.models import BatchRequest, BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.table import PoolTable
@@ -46,6 +46,7 @@ SERVICE = "volcengine-concurrent-tts"
 HEALTH_AGE_MAX_MS = 1_000
 POOLS_KEPT_MAX = 256  # pools whose state this process remembers
 POOLS_LISTED_MAX = 100
+POOL_NAME_CHARACTERS_MAX = 256
 
 
 class Voice(Protocol):
@@ -98,13 +99,13 @@ class Gateway:
     # --- speech ----------------------------------------------------------------
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Let one more batch in, before its body is read.
+    def admitted(self, *, is_operator: bool) -> Iterator[None]:
+        """Let one more batch in, before its body is read; strangers leave room for those with the admin key.
 
         Raises:
             CapacityError: As many as this process takes are in progress.
         """
-        if self._batches >= SERVER_REQUESTS_MAX:
+        if self._batches >= (SERVER_REQUESTS_MAX if is_operator else SERVER_STRANGERS_MAX):
             raise CapacityError("This process has as many batches in progress as it takes; ask again later")
         self._batches += 1
         try:
@@ -112,15 +113,14 @@ class Gateway:
         finally:
             self._batches -= 1
 
-    async def check_admin_key(self, shown: str | None) -> None:
-        """Refuse a wrong admin key before anything else is looked at.
+    async def check_admin_key(self, shown: str | None) -> bool:
+        """Refuse a wrong admin key before anything else is looked at; tell whether the right one was shown.
 
         Raises:
             AdminKeyError: It is wrong.
             SecretError: It can't be told.
         """
-        if shown is not None:
-            has_admin_key(await self._keys.keyring(), shown)
+        return shown is not None and has_admin_key(await self._keys.keyring(), shown)
 
     async def generate_batch(
         self, request: BatchRequest, *, shown_admin_key: str | None, deadline_at_ms: int
@@ -232,7 +232,7 @@ class Gateway:
             PoolTableError: The table gave no answer.
         """
         require_admin_key(await self._keys.keyring(), shown_admin_key)
-        told = await self._told(name, report_of)
+        told = await self._told(name, report_of) if len(name) <= POOL_NAME_CHARACTERS_MAX else None
         if told is None:
             raise UnknownPoolError("No pool has this name; a pool begins with the first batch in it")
         return json.dumps(told)

@@ -181,7 +181,10 @@ def invalid(error: ValidationError) -> InvalidRequestError:
 
 def _field(error: Mapping[str, Any]) -> dict[str, Any]:
     message = "Unknown field" if error["type"] in UNKNOWN_FIELD else str(error["msg"])
-    told: dict[str, Any] = {"field": _path(error["loc"]), "message": message}
+    location = error["loc"]
+    if location[:1] == ("credentials",) and error["type"] in UNKNOWN_FIELD:
+        location = (*location[:-1], "?")  # a key may have been put where a name belongs
+    told: dict[str, Any] = {"field": _path(location), "message": message}
     context = error.get("ctx") or {}
     for bound in BOUNDS:
         if bound in context:

@@ -163,9 +163,9 @@ class Routes:
         """Speak the batch in the body."""
         deadline_at_ms = self._deadline_at_ms(turn)
         admin_key = admin_key_in(turn.headers)
-        await self._gateway.check_admin_key(admin_key)
+        is_operator = await self._gateway.check_admin_key(admin_key)
         require_json(turn.headers)
-        with self._gateway.admitted():
+        with self._gateway.admitted(is_operator=is_operator):
             response = await self._gateway.generate_batch(
                 batch_request_of(await turn.body()), shown_admin_key=admin_key, deadline_at_ms=deadline_at_ms
             )

@@ -197,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop; what is in progress is finished first.
 
     Returns:
-        0 after a stop, 1 when the address is taken, 2 when a setting is wrong, 3 when it did not start.
+        0 after Ctrl-C, 1 when the address is taken, 2 when a setting is wrong, 3 when it did not start; SIGTERM
+        ends it as signals do.
     """
     parser = argparse.ArgumentParser(
         prog="volcengine-tts-server", description="Text-to-speech within the account's limit, for many callers."

@@ -16,6 +16,7 @@ from volcengine_client.errors import ConcurrencyExceededError, UpstreamTimeoutEr
 from volcengine_client.limits import (
     ANSWER_RESERVE_MS,
     CALL_TIME_FIRST_MS,
+    CALL_TIMES_AGE_MS,
     CAP_MS,
     DEFAULT_TIMES,
     LEAVE_MAX_MS,
@@ -80,13 +81,36 @@ async def test_what_runs_at_the_end_is_awaited_and_the_answer_is_in_time() -> No
 
 
 async def test_a_new_process_thinks_that_calls_take_long() -> None:
+    _, machine, speaker = bench(1, call_ms=8_500, world=World(times=DEFAULT_TIMES))
+    deadline_at_ms = machine.clock.monotonic_ms() + 2 * CALL_TIME_FIRST_MS + ANSWER_RESERVE_MS
+    response = await machine.speak(texts(3), speaker, terms(1), deadline_at_ms=deadline_at_ms)
+
+    assert codes(response) == [None, "no_slot_in_time", "no_slot_in_time"]
+    assert len(speaker.calls) == 1
+    assert all(result.error.retryable for result in response.results if result.error is not None)
+
+
+@pytest.mark.parametrize("timeout_ms", [3_500, 10_000])
+async def test_however_long_calls_took_one_may_show_that_it_is_over(timeout_ms: int) -> None:
+    """I2: a slow hour must not lock everyone out."""
     _, machine, speaker = bench()
-    deadline_at_ms = machine.clock.monotonic_ms() + CALL_TIME_FIRST_MS + ANSWER_RESERVE_MS - 1
+    for number in range(10):
+        machine.pool.note_call(number, duration_ms=24_000, is_refused=False)
+    deadline_at_ms = machine.clock.monotonic_ms() + timeout_ms
     response = await machine.speak(texts(3), speaker, deadline_at_ms=deadline_at_ms)
 
-    assert codes(response) == ["no_slot_in_time"] * 3
-    assert speaker.calls == []
-    assert all(result.error is not None and result.error.retryable for result in response.results)
+    assert codes(response) == [None] * 3
+
+
+async def test_how_long_calls_take_is_forgotten_after_a_while() -> None:
+    _, machine, _speaker = bench()
+    for number in range(10):
+        machine.pool.note_call(number, duration_ms=24_000, is_refused=False)
+    slow_ms = machine.pool.call_time_ms()
+    await machine.clock.sleep(CALL_TIMES_AGE_MS + 1)
+
+    assert slow_ms >= 24_000
+    assert machine.pool.call_time_ms() == CALL_TIME_FIRST_MS
 
 
 async def test_a_deadline_that_has_passed_buys_nothing() -> None:

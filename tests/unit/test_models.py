@@ -247,3 +247,19 @@ def test_a_response_survives_json() -> None:
     )
 
     assert BatchResponse.model_validate_json(response.model_dump_json()) == response
+
+
+def test_an_argument_by_position_is_named_in_its_error() -> None:
+    with pytest.raises(ValueError, match="output_filename"):
+        TaskItem("id", "text", "BV001_streaming", "../x")
+
+
+def test_bytes_that_were_no_utf_8_are_refused_even_when_somebody_has_replaced_them() -> None:
+    with pytest.raises(ValueError, match="U\\+FFFD"):
+        TaskItem("id", "hello \ufffd world")
+
+
+@pytest.mark.parametrize("name", ["con .mp3", "COM¹.mp3", "CONIN$", "a?.mp3", "<a>.mp3", "a|b.mp3", "a\u202e3pm.exe"])
+def test_a_file_name_that_some_system_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="File name"):
+        TaskItem("id", "text", output_filename=name)

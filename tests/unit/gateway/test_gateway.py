@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, SERVER_LOGIN, Bench, ScriptedVoice, event, keyring
 from volcengine_client.errors import ConcurrencyExceededError, LoginRejectedError, SecretError, VolcengineError
-from volcengine_client.limits import SERVER_REQUESTS_MAX
+from volcengine_client.limits import SERVER_REQUESTS_MAX, SERVER_STRANGERS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.slots import Limit
 from volcengine_client.speech.v1 import Login
@@ -164,7 +164,7 @@ async def test_more_batches_than_a_process_takes_are_told_to_come_again() -> Non
 
     with ExitStack() as taken:
         for _ in range(SERVER_REQUESTS_MAX):
-            taken.enter_context(bench.gateway.admitted())
+            taken.enter_context(bench.gateway.admitted(is_operator=True))
         told = await bench.post(BATCH)
 
     assert told.status == 429
@@ -172,6 +172,35 @@ async def test_more_batches_than_a_process_takes_are_told_to_come_again() -> Non
     assert "Retry-After" in told.headers
     assert bench.voice.spoken == []
     assert (await bench.post(BATCH)).status == 200
+
+
+async def test_strangers_leave_room_for_those_with_the_admin_key() -> None:
+    bench = Bench(settings=Settings(callers_credentials="anyone"))
+
+    with ExitStack() as taken:
+        for _ in range(SERVER_STRANGERS_MAX):
+            taken.enter_context(bench.gateway.admitted(is_operator=False))
+        stranger = await bench.post({**BATCH, "credentials": OWN}, admin_key=None)
+        operator = await bench.post(BATCH)
+
+    assert (stranger.status, operator.status) == (429, 200)
+
+
+async def test_a_name_that_no_pool_can_have_is_unknown() -> None:
+    bench = Bench()
+
+    told = await bench.ask(event("GET", f"/pools/{'p' * 3_000}", admin_key=ADMIN_KEY))
+
+    assert told.status == 404
+
+
+async def test_a_key_in_the_place_of_a_name_is_not_repeated() -> None:
+    bench = Bench()
+
+    told = await bench.post({**BATCH, "credentials": {"some_secret_key": "x"}})
+
+    assert told.status == 422
+    assert "some_secret_key" not in told.body
 
 
 async def test_apps_have_the_weights_that_the_operator_gave_them() -> None:

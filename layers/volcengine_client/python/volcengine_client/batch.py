@@ -99,6 +99,7 @@ class _Batch:
         self._pool = pool
         self._clock = clock
         self._end_at_ms = None if deadline_at_ms is None else deadline_at_ms - ANSWER_RESERVE_MS
+        self._window_ms = self._left_ms() or 0
         self._room = room
         self._ready: asyncio.Queue[_Segment] = asyncio.Queue()
         self._calling: set[asyncio.Task[None]] = set()
@@ -211,9 +212,12 @@ class _Batch:
         return None if self._end_at_ms is None else max(0, self._end_at_ms - self._clock.monotonic_ms())
 
     def _left_to_start_ms(self) -> int | None:
-        """Return for how long calls may still start: such calls must usually end before the end."""
+        """Return for how long calls may still start: such calls must usually end before the end.
+
+        However long calls took lately, the first half of the time is open, or no call could show that it is over.
+        """
         left_ms = self._left_ms()
-        return None if left_ms is None else left_ms - self._pool.call_time_ms()
+        return None if left_ms is None else left_ms - min(self._pool.call_time_ms(), self._window_ms // 2)
 
 
 def _cut() -> DeadlineCutError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
+import secrets
 import threading
 import weakref
 from collections.abc import Coroutine, Sequence
@@ -100,7 +100,7 @@ class VolcengineConcurrentTTS:
         )
         _check_whole_number("concurrency", concurrency, CONCURRENCY_MAX)
         _check_whole_number("weight", weight, WEIGHT_MAX)
-        if not APP_PATTERN.fullmatch(app) or len(app) > APP_CHARACTERS_MAX:
+        if not isinstance(app, str) or not APP_PATTERN.fullmatch(app) or len(app) > APP_CHARACTERS_MAX:
             raise InvalidRequestError(f"app should be 1 to {APP_CHARACTERS_MAX} characters of A-Z a-z 0-9 . _ -")
         self._terms = Terms(limit=Limit(concurrency, version=0), hold_max=concurrency, app=app, weight=weight)
         self._clock = SystemClock()
@@ -136,13 +136,17 @@ class VolcengineConcurrentTTS:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
-            engine.settle()  # give the slots back before going on
+            engine.settle()  # leave the pool before going on
             raise
 
     async def generate_batch_async(
         self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None
     ) -> list[TaskResult]:
-        """Speak a batch; see `generate_batch_sync`. Cancelling it gives the slots back."""
+        """Speak a batch; see `generate_batch_sync`.
+
+        Cancelling it abandons the calls in progress. Their slots stay shut until the upstream must have ended them;
+        the others are given back.
+        """
         return await asyncio.wrap_future(self._running().start(self._batch(tasks, timeout_ms)))
 
     def generate_single_sync(
@@ -166,12 +170,13 @@ class VolcengineConcurrentTTS:
         if not result.audio:
             return False
         path = Path(filename)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path.name else path
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-                file.write(result.audio)
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except OSError:
+            part.write_bytes(result.audio)
+            part.replace(path)
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                part.unlink(missing_ok=True)
             return False
         return True
 
@@ -277,6 +282,8 @@ class _Engine:
 def _given(value: str | None, name: str, variable: str) -> str:
     """Return a credential; an empty one is no credential."""
     given = os.environ.get(variable, "") if value is None else value
+    if not isinstance(given, str):
+        raise CredentialsError(f"{name} should be text, in quotes")
     if not given:
         raise CredentialsError(f"{name} is required: give it to the constructor or set {variable}")
     return given
@@ -289,8 +296,12 @@ def _check_whole_number(name: str, value: int, most: int) -> None:
 
 def _table_of(shared: SharedPool) -> PoolTable:
     """Return the table of a shared pool; boto3 is imported only here."""
-    from volcengine_client.pool.dynamodb import DynamoDBTable, pool_client  # noqa: PLC0415 - an extra
-
+    try:
+        from volcengine_client.pool.dynamodb import DynamoDBTable, pool_client  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as exc:
+        raise InvalidRequestError(
+            "a shared pool needs the extra: pip install 'volcengine-concurrent-tts[aws]'"
+        ) from exc
     client = pool_client(region=shared.region, endpoint_url=shared.endpoint_url)
     return DynamoDBTable(shared.table, client=client, clock=SystemClock())
 

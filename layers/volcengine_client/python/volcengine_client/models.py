@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
+from pydantic_core import ArgsKwargs, PydanticCustomError
 
 from volcengine_client.errors import VolcengineError
 from volcengine_client.limits import (
@@ -39,9 +39,12 @@ from volcengine_client.limits import (
 )
 
 APP_PATTERN = re.compile(r"[A-Za-z0-9._-]+")
+REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
-RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
+UNUSABLE = frozenset('<>:"/\\|?*')
 
+POSITIONAL = ("task_id", "text", "voice_type", "output_filename")  # the order of arguments by position
 _WIRE = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
@@ -61,6 +64,10 @@ def _spoken(text: str) -> str:
     """Hold the upstream's bound on a text, which counts bytes, not characters."""
     if not text.strip():
         raise PydanticCustomError("text_empty", "Text is required and should not be empty")
+    if REPLACEMENT in text:
+        raise PydanticCustomError(
+            "text_unicode", "Text should be valid UTF-8; it holds U+FFFD, which stands for bytes that were not"
+        )
     try:
         size = len(text.encode())
     except UnicodeEncodeError as exc:
@@ -75,9 +82,11 @@ def _spoken(text: str) -> str:
 
 
 def _file_name(name: str) -> str:
-    """Take a bare file name only: nothing that could leave the folder it is put in."""
-    if "/" in name or "\\" in name or ":" in name or ".." in name:
-        raise PydanticCustomError("file_name", "File name should be bare: no folder, no '..', no ':'")
+    """Take a bare file name only, on any system: nothing that could leave the folder it is put in, or hide."""
+    if ".." in name or any(character in UNUSABLE or unicodedata.category(character) == "Cf" for character in name):
+        raise PydanticCustomError(
+            "file_name", "File name should be bare: no folder, no '..', none of <>:\"/\\|?*, no invisible characters"
+        )
     if RESERVED_NAMES.match(name) or name[0] in ". " or name[-1] in ". ":
         raise PydanticCustomError("file_name", "File name is reserved, or begins or ends with a dot or a space")
     return name
@@ -125,7 +134,10 @@ class TaskItem:
 
     @model_validator(mode="before")
     @classmethod
-    def _take_prompt_for_text(cls, given: Any) -> Any:
+    def _name_all_fields(cls, given: Any) -> Any:
+        """Give arguments by position their names, so that errors tell them, and take a prompt for the text."""
+        if isinstance(given, ArgsKwargs) and len(given.args) <= len(POSITIONAL):
+            return ArgsKwargs((), {**dict(zip(POSITIONAL, given.args, strict=False)), **(given.kwargs or {})})
         if not isinstance(given, dict) or "prompt" not in given:
             return given
         if "text" in given:

@@ -12,6 +12,7 @@ from volcengine_client.clock import Clock, TableTime
 from volcengine_client.errors import PoolTableError
 from volcengine_client.limits import (
     CALL_TIME_FIRST_MS,
+    CALL_TIMES_AGE_MS,
     CALL_TIMES_ENOUGH,
     CALL_TIMES_KEPT,
     DEFAULT_TIMES,
@@ -81,7 +82,7 @@ class Pool:
         self._regress_count = 0
         self._calls: deque[tuple[int, int, bool]] = deque(maxlen=CALL_TIMES_KEPT)
         self._pid = os.getpid()
-        self._call_times_ms: deque[int] = deque(maxlen=CALL_TIMES_KEPT)
+        self._call_times: deque[tuple[int, int]] = deque(maxlen=CALL_TIMES_KEPT)
 
     def begin_invocation(self) -> None:
         """Trust no clock from before: the process may have been frozen. What else is remembered stays a guess."""
@@ -244,11 +245,12 @@ class Pool:
         """Remember a call that the upstream answered: how long it took, or that it was refused for concurrency."""
         self._calls.append((self.clock.monotonic_ms(), number, is_refused))
         if not is_refused:
-            self._call_times_ms.append(duration_ms)
+            self._call_times.append((self.clock.monotonic_ms(), duration_ms))
 
     def call_time_ms(self) -> int:
         """Return how long all but one in a hundred calls take; with a margin while few were seen, a guess before."""
-        seen = sorted(self._call_times_ms)
+        since_ms = self.clock.monotonic_ms() - CALL_TIMES_AGE_MS
+        seen = sorted(duration_ms for at_ms, duration_ms in self._call_times if at_ms >= since_ms)
         if len(seen) < CALL_TIMES_ENOUGH:
             return max([CALL_TIME_FIRST_MS, *seen])
         usual_ms = seen[len(seen) * 99 // 100]

@@ -1,0 +1,63 @@
+"""What the client library refuses before anything is called, and what it saves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from volcengine_client import TaskItem, TaskResult, VolcengineConcurrentTTS, create_client
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"app_id": ""},
+        {"app_id": 1234567890},
+        {"access_key": ""},
+        {"access_key": "with space"},
+        {"concurrency": 0},
+        {"concurrency": -1},
+        {"concurrency": 1_001},
+        {"concurrency": True},
+        {"concurrency": "10"},
+        {"app": ""},
+        {"app": 5},
+        {"app": "a/b"},
+        {"weight": 0},
+        {"pool": 5},
+        {"endpoint": "ftp://x"},
+    ],
+)
+def test_a_wrong_setting_is_a_value_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".+") as told:
+        VolcengineConcurrentTTS(**{"app_id": "a", "access_key": "the-key", **wrong})
+
+    assert "the-key" not in str(told.value)
+
+
+def test_no_tasks_need_no_upstream() -> None:
+    with create_client("a", "k", concurrency=3) as client:
+        assert client.generate_batch_sync([]) == []
+
+
+def test_audio_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    client = create_client("a", "k")
+    spoken = TaskResult(task_id="t", audio_base64="YXVkaW8=")
+
+    assert client.save_audio_file(spoken, tmp_path / "a.mp3")
+    assert not client.save_audio_file(spoken, tmp_path / "missing" / "a.mp3")
+    assert not client.save_audio_file(spoken, tmp_path)
+    assert not client.save_audio_file(spoken, "")
+    assert not client.save_audio_file(spoken, str(tmp_path / "a\0b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp3"]
+    assert (tmp_path / "a.mp3").read_bytes() == client.get_audio_bytes(spoken) == b"audio"
+
+
+def test_a_task_is_made_by_position_and_by_name() -> None:
+    by_position = TaskItem("id", "text", "BV002_streaming", "a.mp3")
+    by_name = TaskItem(task_id="id", text="text", voice_type="BV002_streaming", output_filename="a.mp3")
+
+    assert by_position == by_name
+    assert TaskItem("id", "text").voice_type == "BV001_streaming"
