@@ -46,4 +46,6 @@ def _nothing_blocks_the_event_loop() -> Iterator[None]:
         for call in watch.functions.values():
             # Once, before the first request: the self-hosted server reads its `.env`.
             call.can_block_in("volcengine_gateway/server.py", "_settings")
+            # By its name: whoever calls it in an event loop, a notebook, wants to wait.
+            call.can_block_in("volcengine_client/client.py", "generate_batch_sync")
         yield
