@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from volcengine_client import __version__
-from volcengine_client.batch import Speaker, speak_batch
+from volcengine_client.batch import speak_batch
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
@@ -26,7 +26,7 @@ from volcengine_client.models import BatchRequest, BatchResponse, PoolReport, Ta
 from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Login, Speech
+from volcengine_client.speech.v1 import Login, Speaker, Speech
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
     SERVER_POOL,

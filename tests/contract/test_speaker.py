@@ -12,7 +12,6 @@ import pytest
 from tests.support.counting_speaker import CountingSpeaker, Turn
 from tests.support.scripted_upstream import Answer, RecordedCall, ScriptedUpstream, cuts, hangs, refuses, speaks
 from tests.support.virtual_time import VirtualClock
-from volcengine_client.batch import Speaker
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import (
     ConcurrencyExceededError,
@@ -22,7 +21,7 @@ from volcengine_client.errors import (
     VolcengineError,
 )
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import V1, Login, Wire
+from volcengine_client.speech.v1 import V1, Login, Speaker, Wire
 
 AUDIO = bytes(480)
 TASK = TaskItem(text="hello", encoding="pcm")

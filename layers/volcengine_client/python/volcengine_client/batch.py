@@ -7,10 +7,10 @@ import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from volcengine_client.answer import AnswerRoom, Outcomes
 from volcengine_client.clock import Clock
+from volcengine_client.deadline import Deadline, seconds
 from volcengine_client.errors import (
     AnswerFullError,
     ConcurrencyExceededError,
@@ -22,20 +22,10 @@ from volcengine_client.errors import (
     UpstreamTimeoutError,
     VolcengineError,
 )
-from volcengine_client.limits import ANSWER_RESERVE_MS
 from volcengine_client.models import BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
-from volcengine_client.speech.call import Call
 from volcengine_client.speech.retry import wait_before_retry_ms
-from volcengine_client.speech.v1 import Speech
-
-
-class Speaker(Protocol):
-    """An account at the upstream."""
-
-    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
-        """Speak one text: one attempt."""
-        ...
+from volcengine_client.speech.v1 import Speaker, Speech
 
 
 async def speak_batch(
@@ -66,7 +56,8 @@ async def speak_batch(
     Raises:
         LoginRejectedError: The upstream refused the login, and nothing was bought.
     """
-    batch = _Batch(tasks, speaker, pool, clock, deadline_at_ms, AnswerRoom(tasks, answer_bytes_max))
+    deadline = Deadline(deadline_at_ms, clock=clock)
+    batch = _Batch(tasks, speaker, pool, deadline, AnswerRoom(tasks, answer_bytes_max))
     async with Holder(pool, terms, leave_by_ms=deadline_at_ms) as holder:
         await batch.run(holder, worker_count=min(terms.hold_max, len(tasks)))
     limit = terms.limit if pool.snapshot is None or pool.snapshot.limit is None else pool.snapshot.limit
@@ -86,20 +77,12 @@ class _Batch:
     """The work of one batch: segments that wait for a slot, calls under way, outcomes."""
 
     def __init__(
-        self,
-        tasks: Sequence[TaskItem],
-        speaker: Speaker,
-        pool: Pool,
-        clock: Clock,
-        deadline_at_ms: int | None,
-        room: AnswerRoom,
+        self, tasks: Sequence[TaskItem], speaker: Speaker, pool: Pool, deadline: Deadline, room: AnswerRoom
     ) -> None:
         self.outcomes = Outcomes(tasks)
         self._speaker = speaker
         self._pool = pool
-        self._clock = clock
-        self._end_at_ms = None if deadline_at_ms is None else deadline_at_ms - ANSWER_RESERVE_MS
-        self._window_ms = self._left_ms() or 0
+        self._deadline = deadline
         self._room = room
         self._ready: asyncio.Queue[_Segment] = asyncio.Queue()
         self._calling: set[asyncio.Task[None]] = set()
@@ -118,7 +101,7 @@ class _Batch:
                 if worker not in self._calling:
                     worker.cancel()
             if self._calling:
-                await asyncio.wait(self._calling, timeout=_seconds(self._left_ms()))
+                await asyncio.wait(self._calling, timeout=seconds(self._deadline.left_ms()))
         finally:
             for worker in workers:
                 worker.cancel()
@@ -133,10 +116,10 @@ class _Batch:
         closed = asyncio.create_task(self._closed.wait())
         try:
             while not closed.done() and not any(worker.done() for worker in workers):
-                left_ms = self._left_to_start_ms()
+                left_ms = self._deadline.left_to_start_ms(self._pool.call_time_ms())
                 if left_ms is not None and left_ms <= 0:
                     break
-                await asyncio.wait({closed, *workers}, timeout=_seconds(left_ms), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({closed, *workers}, timeout=seconds(left_ms), return_when=asyncio.FIRST_COMPLETED)
         finally:
             closed.cancel()
             self._closed.set()
@@ -175,7 +158,7 @@ class _Batch:
         except VolcengineError as error:
             segment.attempt_count += 1
             lease.ended(is_refused=isinstance(error, ConcurrencyExceededError))
-            is_cut = isinstance(error, UpstreamTimeoutError) and self._left_ms() == 0
+            is_cut = isinstance(error, UpstreamTimeoutError) and self._deadline.left_ms() == 0
             await self._retry_or_settle(holder, segment, _cut() if is_cut else error)
         else:
             self._room.spend(segment.task, len(speech.audio))
@@ -184,7 +167,7 @@ class _Batch:
 
     async def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:
         wait_ms = wait_before_retry_ms(error, attempt=segment.attempt_count, chance=random.random())
-        left_ms = self._left_to_start_ms()
+        left_ms = self._deadline.left_to_start_ms(self._pool.call_time_ms())
         if wait_ms is None or (left_ms is not None and wait_ms >= left_ms):
             self._settle(holder, segment, error)
             if isinstance(error, LoginRejectedError):
@@ -192,7 +175,7 @@ class _Batch:
         elif isinstance(error, ConcurrencyExceededError):
             # The slot rests too: on another task it would only be refused again.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), _seconds(wait_ms))
+                await asyncio.wait_for(self._closed.wait(), seconds(wait_ms))
             self._ready.put_nowait(segment)
         else:
             asyncio.get_running_loop().call_later(wait_ms / 1_000, self._ready.put_nowait, segment)
@@ -208,21 +191,6 @@ class _Batch:
         self._closed_by = self._closed_by or error
         self._closed.set()
 
-    def _left_ms(self) -> int | None:
-        return None if self._end_at_ms is None else max(0, self._end_at_ms - self._clock.monotonic_ms())
-
-    def _left_to_start_ms(self) -> int | None:
-        """Return for how long calls may still start: such calls must usually end before the end.
-
-        However long calls took lately, the first half of the time is open, or no call could show that it is over.
-        """
-        left_ms = self._left_ms()
-        return None if left_ms is None else left_ms - min(self._pool.call_time_ms(), self._window_ms // 2)
-
 
 def _cut() -> DeadlineCutError:
     return DeadlineCutError("the deadline came while this was spoken; ask again")
-
-
-def _seconds(duration_ms: int | None) -> float | None:
-    return None if duration_ms is None else duration_ms / 1_000

@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from volcengine_client.errors import (
     CredentialsError,
@@ -25,7 +25,7 @@ from volcengine_client.speech.text import cleaned
 from volcengine_client.speech.voices import Family, catalogue, family_of
 from volcengine_client.speech.wire import Answer, Wire
 
-__all__ = ["V1", "Login", "Speech", "Wire"]
+__all__ = ["V1", "Login", "Speaker", "Speech", "Wire"]
 
 PATH = "api/v1/tts"
 
@@ -70,6 +70,14 @@ class Login:
                 raise CredentialsError(
                     f"The {name} should be 1 to {CREDENTIAL_CHARACTERS_MAX} visible ASCII characters without spaces"
                 )
+
+
+class Speaker(Protocol):
+    """An account at the upstream, whatever its API."""
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        """Speak one text: one attempt."""
+        ...
 
 
 class V1:
