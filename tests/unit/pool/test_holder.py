@@ -267,6 +267,18 @@ async def test_after_a_suspended_machine_woke_no_call_starts_on_old_leases() -> 
         lease.ready()  # renewed by now, on a slot that nobody else wanted
 
 
+async def test_a_machine_suspended_while_it_asks_for_the_first_time_gets_its_slot() -> None:
+    """The first reply tells no time that could be trusted."""
+    machine = World().machine()
+    holder = machine.holder()
+    async with holder:
+        holder.want(1)
+        await machine.clock.sleep(1)
+        machine.clock.suspend(3_600_000)
+        async with holder.slot() as lease:
+            lease.ready()
+
+
 async def test_a_jump_of_the_wall_clock_stops_calls_until_the_table_has_told_the_time() -> None:
     """I1."""
     machine = World().machine()

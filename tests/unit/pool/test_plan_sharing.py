@@ -274,6 +274,12 @@ def test_slots_above_the_limit_and_slots_without_work_go_in_one_write() -> None:
     assert _gives(view(pool, want=1)) == {1, 7}
 
 
+def test_a_slot_at_the_limit_is_above_it() -> None:
+    pool = state(held(me=(4, 5)), {"me": entry(), "w": _waits(3, limit=5)}, limit=Limit(5, 3))
+
+    assert _gives(view(pool, want=1)) == {5}
+
+
 def test_slots_above_our_own_limit_go_beside_those_without_work() -> None:
     seen = _holding(0, 1, 7, want=1, terms=terms(2), queue={"w": _waits(9)})
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -111,6 +112,7 @@ async def test_an_item_that_was_known_and_is_gone_comes_back_with_every_slot_shu
     assert {number: slot.holder_id for number, slot in state.slots.items()} == dict.fromkeys(range(3), SHUT)
     assert all(slot.expires_at_ms >= gone_at_ms + TIMES.upstream_call_max_ms for slot in state.slots.values())
     assert state.limit == LIMIT
+    assert machine.table.counts == {"read": 2, "create": 2}  # it was made so; at no moment was one free
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,41 @@ async def test_a_callers_item_that_is_gone_before_its_time_comes_back_shut() -> 
     assert await world.shut_count() == LIMIT.n
 
 
+async def _suspended_meanwhile(machine: Machine, asking: Coroutine[None, None, object]) -> None:
+    """Ask, and suspend the machine while the first request is on its way."""
+    task = asyncio.create_task(asking)
+    await machine.clock.sleep(1)
+    machine.clock.suspend(3_600_000)
+    await task
+
+
+async def test_an_item_is_not_made_anew_while_the_time_is_unknown() -> None:
+    """I1: nobody could tell for how long to shut it."""
+    world = World()
+    machine = await _opened(world)
+    world.table._pools.clear()
+
+    with pytest.raises(PoolTableError) as caught:
+        await _suspended_meanwhile(machine, machine.pool.open(LIMIT))
+    assert caught.value.retryable
+    assert world.table._pools == {}
+    await machine.pool.open(LIMIT)
+    assert await world.shut_count() == LIMIT.n
+
+
+async def test_a_callers_item_that_is_gone_at_an_unknown_time_comes_back_shut() -> None:
+    """I1: its time may not be over."""
+    world = World()
+    machine = world.machine()
+    pool = Pool(NAME, table=machine.table, times=TIMES, clock=machine.clock, kept_ms=60_000)
+    await pool.open(LIMIT)
+    world.table._pools.clear()
+    await _suspended_meanwhile(machine, pool.read())
+    await pool.open(LIMIT)
+
+    assert await world.shut_count() == LIMIT.n
+
+
 async def test_an_older_snapshot_is_dropped() -> None:
     """Time runs forward: an old reply may come last."""
     world = World()
@@ -242,11 +279,13 @@ async def test_a_newer_snapshot_in_between_ends_the_suspicion() -> None:
     world = World()
     machine = await _opened(world)
     await _replace_behind_its_back(world, machine)
-    await machine.pool.read()
-    await machine.pool.read()
+    for _ in range(REGRESSES_MAX - 1):
+        await machine.pool.read()
     for revision in range(1, 9):
         await _touch(world, revision)
     await machine.pool.read()
+    world.table._pools.clear()
+    await world.put(PoolState(limit=LIMIT))
     await machine.pool.read()
 
     assert machine.pool.is_open
