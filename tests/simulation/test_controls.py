@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.simulation.crowd import play
+from tests.support.simulation.crowd import Tally, play
+from tests.support.simulation.mutants import MUTANTS
+from tests.support.simulation.schedule import contended_plan_of
+
+pytestmark = pytest.mark.timeout(300)
 
 SEEDS = range(600)
 
@@ -33,15 +37,47 @@ BY_THE_PROOF = [
 ]
 
 
+HARMLESS = [
+    # A snapshot only proposes writes, and conditions judge those; what is owned is learned from applied writes alone.
+    "an old snapshot adopted",
+    "eventually consistent reads",
+    # The call rule asks the table's time, which goes on while a process is stopped; a machine's own suspension is seen
+    # by its two clocks.
+    "no heed of pauses",
+]
+
+
+def _laws(tally: Tally) -> set[str]:
+    return {law.split(":")[0] for law in tally.breached.values()}
+
+
 @pytest.mark.parametrize("mutant", BY_A_LAW)
 def test_a_broken_clause_breaks_a_law(mutant: str) -> None:
-    tally = play(SEEDS, mutant, has_proof=False, breaches_max=1)
+    tally = play(SEEDS, mutant, has_proof=False, sought=BY_A_LAW[mutant])
 
-    assert [law.split(":")[0] for law in tally.breached.values()] == [BY_A_LAW[mutant]], tally
+    assert BY_A_LAW[mutant] in _laws(tally), tally
 
 
 @pytest.mark.parametrize("mutant", BY_THE_PROOF)
 def test_a_broken_margin_breaks_a_step_of_the_proof(mutant: str) -> None:
-    tally = play(SEEDS, mutant, breaches_max=1)
+    tally = play(SEEDS, mutant, sought="proof")
 
-    assert [law.split(":")[0] for law in tally.breached.values()] == ["proof"], tally
+    assert "proof" in _laws(tally), tally
+
+
+def test_a_belief_taken_from_a_read_breaks_a_step_of_the_proof() -> None:
+    """It takes a give-up that arrives late, after its giver has read that the slot is still its own."""
+    tally = play(SEEDS, "a belief taken from a read", sought="proof", drawn=contended_plan_of)
+
+    assert "proof" in _laws(tally), tally
+
+
+@pytest.mark.parametrize("mutant", HARMLESS)
+def test_a_clause_that_is_harmless_to_leave_out_breaks_no_law_of_safety(mutant: str) -> None:
+    tally = play(SEEDS[:100], mutant)
+
+    assert _laws(tally) <= {"I2", "I7"}, tally
+
+
+def test_every_mutant_is_judged() -> None:
+    assert {*BY_A_LAW, *BY_THE_PROOF, *HARMLESS, "a belief taken from a read"} == set(MUTANTS)

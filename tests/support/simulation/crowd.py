@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from tests.support.simulation.mutants import MUTANTS
 from tests.support.simulation.run import run
-from tests.support.simulation.schedule import plan_of
+from tests.support.simulation.schedule import Plan, plan_of
 
+TOLD_MAX = 10  # breaches that are told one by one
 CHUNK = 50  # schedules that a process plays before it reports
 
 
@@ -50,24 +51,29 @@ class Tally:
         """Return each breach, and how to see its story."""
         return "\n".join(
             f"{law}\n    the story: .venv/bin/python -m tests.support.simulation {seed}"
-            for seed, law in sorted(self.breached.items())
+            for seed, law in sorted(self.breached.items())[:TOLD_MAX]
         )
 
 
 def play(
-    seeds: Sequence[int], mutant: str | None = None, *, has_proof: bool = True, breaches_max: int = 1_000
+    seeds: Sequence[int],
+    mutant: str | None = None,
+    *,
+    has_proof: bool = True,
+    sought: str | None = None,
+    drawn: Callable[[int], Plan] = plan_of,
 ) -> Tally:
-    """Play schedules one after the other, until so many breaches were found."""
+    """Play schedules one after the other, to the end or until a breach of the law that is *sought*."""
     tally = Tally()
     for seed in seeds:
-        outcome = run(plan_of(seed), MUTANTS[mutant]() if mutant else None, has_proof=has_proof)
+        outcome = run(drawn(seed), MUTANTS[mutant]() if mutant else None, has_proof=has_proof)
         tally.schedule_count += 1
         tally.call_count += outcome.call_count
         tally.virtual_ms += outcome.virtual_ms
         tally.befell += outcome.befell
         if outcome.breaches:
             tally.breached[seed] = outcome.breaches[0]
-        if len(tally.breached) >= breaches_max:
+        if sought is not None and any(law.startswith(sought) for law in outcome.breaches):
             break
     return tally
 

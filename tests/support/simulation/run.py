@@ -13,11 +13,11 @@ from typing import Any
 from tests.support.simulation.actors import Actor, RecordingHolder
 from tests.support.simulation.laws import Batch, Laws
 from tests.support.simulation.schedule import BatchPlan, Chaos, Plan, Strike
-from tests.support.simulation.table import CALM, SimulatedTable
+from tests.support.simulation.table import CALM, SimulatedTable, Weather
 from tests.support.simulation.upstream import Mood, SimulatedUpstream
 from tests.support.simulation.world import Event, Freeze, Machine, ViolationError, World
 from volcengine_client import batch as batch_module
-from volcengine_client.limits import QUEUE_MAX
+from volcengine_client.limits import QUEUE_MAX, READ_NEXT_IN_LINE_MS
 from volcengine_client.pool import holder as holder_module
 from volcengine_client.pool import plan as plan_module
 from volcengine_client.pool import sight as sight_module
@@ -47,8 +47,9 @@ class Outcome:
 class Stage:
     """The world of one plan, set up."""
 
-    def __init__(self, plan: Plan, *, has_proof: bool = True) -> None:
+    def __init__(self, plan: Plan, *, has_proof: bool = True, newcomers_weather: Weather = CALM) -> None:
         self.plan = plan
+        self.newcomers_weather = newcomers_weather
         self.world = World()
         self.laws = Laws(
             self.world,
@@ -183,7 +184,7 @@ class Stage:
             self._breach(f"I2: a newcomer has not got all {limit.n} slots after {bound_ms:.0f} ms")
         if self.plan.queue_max < QUEUE_MAX:
             return  # then a newcomer of the same app may have to wait outside
-        last = self._newcomer("last", limit, task_count=1)
+        last = self._newcomer("last", limit, task_count=1, weather=self.newcomers_weather)
         bound_ms = QUANTUM_MS + 3_000
         self._run_until(lambda: last.is_over, bound_ms)
         if not last.is_over:
@@ -196,10 +197,10 @@ class Stage:
         if not self.laws.breaches:
             self.laws.breach(law)
 
-    def _newcomer(self, name: str, limit: Limit, *, task_count: int) -> Actor:
+    def _newcomer(self, name: str, limit: Limit, *, task_count: int, weather: Weather = CALM) -> Actor:
         """Let one more machine come, with one batch, in calm."""
         number = len(self.plan.machines)
-        machine = replace(self.plan.machines[0], is_function=False, weather=CALM, pace_ms=60)
+        machine = replace(self.plan.machines[0], is_function=False, weather=weather, pace_ms=READ_NEXT_IN_LINE_MS)
         batch = BatchPlan(
             name=name,
             machine=number,
@@ -245,10 +246,16 @@ def _staged(plan: Plan) -> Iterator[None]:
         random.setstate(before)
 
 
-def run(plan: Plan, mutant: AbstractContextManager[Any] | None = None, *, has_proof: bool = True) -> Outcome:
+def run(
+    plan: Plan,
+    mutant: AbstractContextManager[Any] | None = None,
+    *,
+    has_proof: bool = True,
+    newcomers_weather: Weather = CALM,
+) -> Outcome:
     """Play a plan; with a *mutant*, on code that was broken on purpose."""
     with _staged(plan), mutant or nullcontext():
-        stage = Stage(plan, has_proof=has_proof)
+        stage = Stage(plan, has_proof=has_proof, newcomers_weather=newcomers_weather)
         try:
             stage.play()
         except (ViolationError, AssertionError) as error:

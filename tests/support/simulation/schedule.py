@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
@@ -135,6 +135,19 @@ def plan_of(seed: int) -> Plan:
         machines=machines,
         batches=batches,
         strikes=tuple(_strikes(chance, times, machines, batches, faults_end_ms, pause_error_ms)),
+    )
+
+
+def contended_plan_of(seed: int) -> Plan:
+    """Draw a schedule in which batches are long, slots change hands, and writes come just after their time-out."""
+    plan = plan_of(seed)
+    weather = Weather(spread=0.5, late=0.5, late_max_ms=250.0, unanswered=0.1)
+    long = tuple(f"t{number}" for number in range(16))
+    return replace(
+        plan,
+        queue_max=200,
+        machines=tuple(replace(one, weather=weather, pace_ms=30) for one in plan.machines),
+        batches=tuple(replace(one, task_ids=long, deadline_ms=None, answer_bytes_max=None) for one in plan.batches),
     )
 
 
