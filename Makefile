@@ -53,7 +53,7 @@ bench: setup $(EMULATOR_READY) ## Run the benchmarks
 	@test -d tests/bench || { echo "tests/bench has no benchmark yet"; exit 1; }
 	$(BIN)/pytest tests/bench -o python_files='bench_*.py' -o timeout=0 -s
 
-soak: $(PYTHON_READY) ## Run the long simulations
+soak: $(PYTHON_READY) ## Run new simulations on all cores for SOAK_MINUTES (10)
 	@test -d tests/simulation || { echo "tests/simulation has no simulation yet"; exit 1; }
 	$(BIN)/pytest tests/simulation -o python_files='soak_*.py' -o timeout=0 -s
 
