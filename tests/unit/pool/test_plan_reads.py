@@ -12,6 +12,7 @@ from volcengine_client.limits import (
     READ_HOLDING_MS,
     READ_SLOWEST_MS,
     READ_SPARE_MS,
+    TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import View, next_read_ms, outlook
 
@@ -55,6 +56,15 @@ def test_one_with_slots_to_spare_looks_sooner() -> None:
     pool = state(held(me=(0,)), {"me": entry()})
 
     assert _read_ms(view(pool)) == READ_SPARE_MS
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_one_who_leaves_a_free_slot_to_others_looks_again_when_it_may_take_it(place: int) -> None:
+    """I2: the chosen one may be dead."""
+    queue = {f"dead{number}": _waits(9, since_ms=number) for number in range(place)}
+    pool = state(held(other=tuple(range(1, 10))), queue | {"me": entry()})
+
+    assert _read_ms(view(pool)) <= place * TAKE_DELAY_MS
 
 
 def test_a_hundred_who_wait_read_less_than_a_hundred_times_as_often_as_one() -> None:

@@ -66,6 +66,30 @@ def test_no_two_who_look_at_one_snapshot_take_the_same_slot(
     assert not free or len(together) == sum(wants)
 
 
+def test_newcomers_scatter() -> None:
+    """Nobody reckons with them yet, so those who come at once would all take the same numbers."""
+    takes = [outlook(view(state(), f"newcomer{number}")).takes for number in range(10)]
+
+    assert all(len(mine) == 1 for mine in takes)
+    assert len(frozenset().union(*takes)) >= 5
+
+
+def test_a_newcomer_leaves_alone_what_it_thinks_goes_to_others() -> None:
+    """In its eyes they take every other number at first, beginning with the lowest."""
+    queue = {"w": _waits(4, since_ms=1)}
+    newcomers = [_takes(view(state(queue=queue), f"newcomer{number}", want=4)) for number in range(20)]
+
+    assert set().union(*newcomers) == {1, 3, 5, 7, 8, 9}
+    assert all(len(mine) == 4 for mine in newcomers)
+
+
+def test_a_newcomer_under_a_lower_limit_keeps_below_it() -> None:
+    """I1."""
+    takes = [_takes(view(state(), f"newcomer{number}", want=2, terms=terms(3))) for number in range(20)]
+
+    assert set().union(*takes) == {0, 1, 2}
+
+
 def test_nobody_takes_more_than_it_has_work_for() -> None:
     assert len(_takes(view(state(), want=4))) == 4
     assert len(_takes(view(state(), want=9, terms=terms(hold_max=2)))) == 2

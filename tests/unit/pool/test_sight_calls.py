@@ -6,6 +6,7 @@ from tests.support.pools import NAME, World
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import (
     CALL_TIME_FIRST_MS,
+    CALL_TIMES_AGE_MS,
     CALL_TIMES_ENOUGH,
     CALL_TIMES_KEPT,
     REFUSALS_BEFORE_CAP,
@@ -65,6 +66,17 @@ async def test_calls_of_long_ago_are_forgotten() -> None:
     _spoke(pool, 50_000, *[100] * CALL_TIMES_KEPT)
 
     assert pool.call_time_ms() == 100
+
+
+async def test_calls_of_another_hour_say_nothing_of_how_long_one_takes_now() -> None:
+    """Slow ones must not lock everybody out for ever: nobody would start a call that shows otherwise."""
+    machine = World().machine()
+    _spoke(machine.pool, *[60_000] * 100)
+    await machine.clock.sleep(CALL_TIMES_AGE_MS)
+    assert machine.pool.call_time_ms() == 60_000
+    await machine.clock.sleep(1)
+
+    assert machine.pool.call_time_ms() == CALL_TIME_FIRST_MS
 
 
 async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
