@@ -24,9 +24,19 @@ def test_a_holder_swept_from_a_full_queue_does_not_block_its_process(seed: int) 
     assert run(plan_of(seed)).breaches == ()
 
 
+def test_a_write_that_is_late_behind_a_repeated_join_ties_no_slot_for_longer_than_a_lease() -> None:
+    assert run(plan_of(504155)).breaches == ()
+
+
 @pytest.mark.parametrize("seed", [1537, 2398, 2593, 4201, 4996, 5564])
 def test_short_suspensions_leave_no_bound_behind(seed: int) -> None:
     assert run(plan_of(seed)).breaches == ()
+
+
+@pytest.mark.xfail(strict=True, reason="tasks that wait for room in the answer count as wanting a slot")
+def test_a_batch_that_waits_for_room_in_its_answer_keeps_no_idle_slot_from_another() -> None:
+    """I2, I7: for as long as its own slowest call takes."""
+    assert run(plan_of(505543)).breaches == ()
 
 
 @pytest.mark.xfail(

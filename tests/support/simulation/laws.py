@@ -66,6 +66,7 @@ class Laws:
         self.breaches: list[str] = []
         self.holders: dict[str, tuple[Machine, Holder]] = {}
         self.gone: set[str] = set()
+        self._haunted: set[str] = set()  # whom a repeated join brought back, and what was late with it
         self.batches: list[Batch] = []
         self.item: PoolState | None = None
         self.under_way: list[Attempt] = []
@@ -175,18 +176,21 @@ class Laws:
         self.item = after
         self._note_limit(after)
         self._prove(after.rev == before.rev + 1, f"rev went from {before.rev} to {after.rev}")
-        for number in before.slots.keys() | after.slots.keys():
-            old, new = before.slots.get(number), after.slots.get(number)
-            if old != new:
-                self._judge_slot(who, number, old, new)
-                is_ghost = new is not None and new.holder_id in self.gone and new.expires_at_ms > self._world.unix_ms
-                self._hold(is_repeat or not is_ghost, f"I2: slot {number} is tied to one that has left")
         for key in before.queue.keys() | after.queue.keys():
             seen, own = before.queue.get(key), after.queue.get(key)
             if seen != own:
                 self._judge_entry(who, key, seen, own, before)
                 is_ghost = own is not None and key in self.gone and own.want > 0 and self._is_live(own)
-                self._hold(is_repeat or not is_ghost, f"I2: {key} has left and waits as a ghost")
+                self._haunted |= {key} if is_repeat and own is not None else set()
+                is_excused = is_repeat or key in self._haunted
+                self._hold(is_excused or not is_ghost, f"I2: {key} has left and waits as a ghost")
+        for number in before.slots.keys() | after.slots.keys():
+            old, new = before.slots.get(number), after.slots.get(number)
+            if old != new:
+                self._judge_slot(who, number, old, new)
+                is_ghost = new is not None and new.holder_id in self.gone and new.expires_at_ms > self._world.unix_ms
+                is_excused = is_repeat or (new is not None and new.holder_id in self._haunted)
+                self._hold(is_excused or not is_ghost, f"I2: slot {number} is tied to one that has left")
         count = max((limit for _, limit in self._limits), default=0)
         self._prove(all(0 <= number < count for number in after.slots), f"slots {sorted(after.slots)} of {count}")
 
