@@ -79,6 +79,20 @@ async def test_one_write_takes_all_slots_that_there_is_work_for() -> None:
         assert len((await world.state()).held_by(holder.holder_id)) == 7
 
 
+async def test_who_has_more_work_takes_more_slots_at_once() -> None:
+    """Before anybody asks for them."""
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        holder = machine.holder()
+        lease = await leased(stack, holder)
+        holder.want(5)
+        await machine.clock.sleep(10)
+
+        assert len((await world.state()).held_by(holder.holder_id)) == 5
+        assert lease.send_max_ms == TIMES.send_max_ms
+
+
 async def test_a_participant_holds_no_more_slots_than_its_terms_allow() -> None:
     world = World()
     machine = world.machine()

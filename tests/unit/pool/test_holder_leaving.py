@@ -31,6 +31,7 @@ async def test_who_leaves_leaves_nothing_behind() -> None:
     state = await world.state()
     assert state.slots == {}
     assert state.queue == {}
+    assert machine.pool.watchers == set()
 
 
 async def test_who_never_joined_leaves_without_a_write() -> None:

@@ -281,4 +281,4 @@ class Pool:
 def _height_used(lost: PoolState, limit: Limit | None) -> int:
     """Return below which number anybody may have used slots, before an item was lost or after."""
     limits = [known.n for known in (lost.limit, limit) if known is not None]
-    return max([*limits, *(number + 1 for number in lost.slots)])
+    return max([0, *limits, *(number + 1 for number in lost.slots)])
