@@ -28,6 +28,10 @@ def test_a_write_that_is_late_behind_a_repeated_join_ties_no_slot_for_longer_tha
     assert run(plan_of(504155)).breaches == ()
 
 
+def test_a_wall_clock_set_back_hides_no_suspension() -> None:
+    assert run(plan_of(700370)).breaches == ()
+
+
 @pytest.mark.parametrize("seed", [1537, 2398, 2593, 4201, 4996, 5564])
 def test_short_suspensions_leave_no_bound_behind(seed: int) -> None:
     assert run(plan_of(seed)).breaches == ()

@@ -110,6 +110,18 @@ async def test_a_suspended_machine_trusts_no_bound_from_before() -> None:
     assert now_hi_ms >= world.truth.now_ms()
 
 
+async def test_a_jump_that_was_seen_is_not_forgotten_when_a_second_one_hides_it() -> None:
+    """I1: the machine was suspended, and then its wall clock was set back by as much."""
+    machine = await _opened(World())
+    machine.clock.suspend(5_000)
+    assert not machine.pool.is_time_trusted()
+    machine.clock.set_wall(ahead_ms=-5_000)
+
+    assert not machine.pool.is_time_trusted()
+    await machine.pool.read()
+    assert machine.pool.is_time_trusted()
+
+
 async def test_short_suspensions_that_nobody_notices_do_not_add_up() -> None:
     """I1: each is within what is tolerated, and no reply contradicts, since a `Date` is cut to a second."""
     world = World()

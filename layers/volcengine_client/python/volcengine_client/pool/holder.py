@@ -131,9 +131,8 @@ class Holder:
         leaving = asyncio.create_task(self._leave(self._keeper))
         self.pool.leavings.add(leaving)
         leaving.add_done_callback(self.pool.leavings.discard)
-        now_ms = self.pool.clock.monotonic_ms()
-        left_ms = LEAVE_MAX_MS if self._leave_by_ms is None else max(0, self._leave_by_ms - now_ms)
-        await asyncio.wait({leaving}, timeout=min(left_ms, LEAVE_MAX_MS) / 1_000)
+        left_ms = LEAVE_MAX_MS if self._leave_by_ms is None else self._leave_by_ms - self.pool.clock.monotonic_ms()
+        await asyncio.wait({leaving}, timeout=max(0, min(left_ms, LEAVE_MAX_MS)) / 1_000)
 
     def want(self, count: int) -> None:
         """Say for how many slots there is work now, those in use included."""
@@ -196,6 +195,7 @@ class Holder:
                 self._gap_count += 1
                 self._changed.set()
             self._ticked_at_ms = now_ms
+            self.pool.is_time_trusted()  # looks at both clocks, before a second jump can hide a first
             await self.pool.clock.sleep(TICK_MS)
 
     @property
@@ -218,8 +218,7 @@ class Holder:
         await asyncio.sleep(0)
         if wait_ms > 0 and not self._is_leaving:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(wait_ms, TICK_MS) / 1_000):
-                    await self._changed.wait()
+                await asyncio.wait_for(self._changed.wait(), min(wait_ms, TICK_MS) / 1_000)
         self._changed.clear()
 
     async def _step(self) -> int:

@@ -178,7 +178,7 @@ class Pool:
 
     def _adopt_time(self, sample: TableTime, asking: Asking) -> None:
         """Narrow what is known of the table's clock, unless one of ours stood still while the reply was on its way."""
-        self._time = self._time if self.is_time_trusted() else None
+        self.is_time_trusted()
         self._pid = os.getpid()
         if asking.invocation == self._invocation and self._is_steady(asking.wall_lead_ms):
             time = sample if self._time is None else self._time.narrowed(sample)
@@ -210,18 +210,23 @@ class Pool:
         return abs(self._lead_ms() - wall_lead_ms) <= self.times.skew_ms // 2
 
     def is_time_trusted(self) -> bool:
-        """Whether there is a sample of this invocation, and neither clock of this machine has jumped since."""
-        return self._time is not None and self._pid == os.getpid() and self._is_steady(self._wall_lead_ms)
+        """Whether there is a sample of this invocation, and neither clock of this machine has jumped since.
+
+        A jump once seen is not forgotten, though a second one may hide it.
+        """
+        if self._pid != os.getpid() or not self._is_steady(self._wall_lead_ms):
+            self._time = None
+        return self._time is not None
 
     def now_lo_ms(self) -> int | None:
         """Return the earliest that the table's clock can show; None when nothing is known."""
-        if self._time is None or not self.is_time_trusted():
+        if not self.is_time_trusted() or self._time is None:
             return None
         return self._time.now_lo_ms(self.clock.monotonic_ms())
 
     def now_hi_ms(self) -> int | None:
         """Return the latest that the table's clock can show; None when nothing is known."""
-        if self._time is None or not self.is_time_trusted():
+        if not self.is_time_trusted() or self._time is None:
             return None
         return self._time.now_hi_ms(self.clock.monotonic_ms())
 
