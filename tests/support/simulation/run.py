@@ -17,7 +17,7 @@ from tests.support.simulation.table import CALM, SimulatedTable, Weather
 from tests.support.simulation.upstream import Mood, SimulatedUpstream
 from tests.support.simulation.world import Event, Freeze, Machine, ViolationError, World
 from volcengine_client import batch as batch_module
-from volcengine_client.limits import QUEUE_MAX, READ_NEXT_IN_LINE_MS
+from volcengine_client.limits import QUEUE_MAX, READ_NEXT_IN_LINE_MS, TICK_MS
 from volcengine_client.pool import holder as holder_module
 from volcengine_client.pool import plan as plan_module
 from volcengine_client.pool import sight as sight_module
@@ -103,7 +103,8 @@ class Stage:
                 machine.strike_after(strike.steps, machine.kill)
             case Chaos.CANCEL:
                 machine.strike_after(strike.steps, actor.cancel)
-            case Chaos.WALL:
+            case Chaos.WALL if machine.frozen is None and self.world.now_ms - machine.thawed_at_ms > TICK_MS:
+                # Set by as much in the moment of a suspension it would hide it, and nothing on the machine could tell.
                 machine.set_wall(strike.amount)
             case Chaos.OUTAGE:
                 self.table.is_out = True
