@@ -302,11 +302,14 @@ async def test_a_participant_whose_entry_was_swept_joins_anew() -> None:
         holder = machine.holder()
         lease = await leased(stack, holder)
         before = await world.state()
+        revision = before.queue[holder.holder_id].revision
         swept = PoolState(before.rev, before.slots, {}, before.limit)
         assert (await world.table.write(NAME, before, swept)).is_applied
         await machine.clock.sleep(TIMES.renew_ms + 1_000)
 
-        assert set((await world.state()).queue) == {holder.holder_id}
+        after = await world.state()
+        assert set(after.queue) == {holder.holder_id}
+        assert after.queue[holder.holder_id].revision > revision  # so that nothing late from before fits
         lease.ready()
 
 

@@ -34,12 +34,36 @@ async def test_who_leaves_leaves_nothing_behind() -> None:
     assert machine.pool.watchers == set()
 
 
-async def test_who_never_joined_leaves_without_a_write() -> None:
+async def test_who_wants_nothing_asks_nothing() -> None:
     machine = World().machine()
     async with machine.holder():
-        await machine.clock.sleep(1_000)
+        await machine.clock.sleep(10_000)
 
-    assert machine.table.counts["write"] == 0
+    assert machine.table.counts == {"read": 1, "create": 1}
+
+
+async def test_leaving_takes_a_round_trip_and_no_longer() -> None:
+    machine = World().machine()
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder())
+        await machine.clock.sleep(220)
+        began_at_ms = machine.clock.monotonic_ms()
+
+    assert machine.clock.monotonic_ms() - began_at_ms <= 6
+
+
+async def test_one_who_leaves_while_it_asks_the_table_waits_for_the_answer_first() -> None:
+    """One request under way at a time."""
+    machine = World().machine()
+    machine.table.late_ms = 900
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder())
+        machine.table.fate = Fate.SLOW
+        await machine.clock.sleep(1_500)
+        assert machine.table.busy_count == 1
+        machine.table.fate = None
+
+    assert machine.table.busy_peak == 1
 
 
 async def test_a_slot_in_drain_is_left_shut_for_as_long_as_its_call_may_run() -> None:
@@ -52,7 +76,9 @@ async def test_a_slot_in_drain_is_left_shut_for_as_long_as_its_call_may_run() ->
             await call_in_doubt(holder)
             began_at_ms = world.truth.now_ms()
     state = await world.state()
-    assert [slot.holder_id for slot in state.slots.values()] == [SHUT]
+    (shut,) = state.slots.values()
+    assert shut.holder_id == SHUT
+    assert shut.expires_at_ms >= began_at_ms + TIMES.upstream_call_max_ms
     assert state.queue == {}
 
     async with AsyncExitStack() as stack:
@@ -91,13 +117,17 @@ async def test_leaving_is_tried_again_until_it_is_done(fate: Fate) -> None:
     assert state.queue == {}
 
 
-async def test_leaving_waits_for_an_unreachable_table_only_so_long() -> None:
+@pytest.mark.parametrize("has_time", [False, True])
+async def test_leaving_waits_for_an_unreachable_table_only_so_long(has_time: bool) -> None:
     """I5: the leases run out by themselves."""
     world = World()
     machine = world.machine()
+    leave_by_ms = machine.clock.monotonic_ms() + 600_000 if has_time else None
     async with AsyncExitStack() as stack:
-        await leased(stack, machine.holder())
+        await leased(stack, Holder(machine.pool, terms(), leave_by_ms=leave_by_ms))
         machine.table.fate = Fate.LOST
+        await machine.clock.sleep(TIMES.renew_ms + 100)
+        assert machine.table.busy_count == 1
         began_at_ms = machine.clock.monotonic_ms()
 
     assert machine.clock.monotonic_ms() - began_at_ms <= LEAVE_MAX_MS
@@ -178,6 +208,36 @@ async def test_a_join_in_doubt_is_remembered_after_a_later_one_was_answered() ->
     await machine.clock.sleep(machine.table.late_ms + 1_000)
 
     assert (await world.state()).slots == {}
+
+
+async def test_a_join_in_doubt_is_remembered_after_a_renewal_was_lost() -> None:
+    """I2."""
+    world = World()
+    machine = world.machine()
+    machine.table.fates["write"].append(Fate.LATE)
+    async with AsyncExitStack() as stack:
+        await leased(stack, machine.holder(), want=3)
+        machine.table.fates["write"].append(Fate.LOST)
+        await machine.clock.sleep(TIMES.renew_ms + 1_200)
+        assert not machine.table.fates["write"]
+    await machine.clock.sleep(machine.table.late_ms)
+
+    assert (await world.state()).slots == {}
+
+
+async def test_who_leaves_in_doubt_and_finds_the_item_gone_makes_it_anew_shut() -> None:
+    """I1: its own call may be running."""
+    world = World()
+    machine = world.machine()
+    async with machine.holder(terms(2)) as holder:
+        holder.want(2)
+        await call_in_doubt(holder)
+        machine.table.fates["write"].append(Fate.LOST)
+        while machine.table.fates["write"]:
+            await machine.clock.sleep(1)
+        world.table._pools.clear()
+
+    assert await world.shut_count() == 2
 
 
 async def test_a_tombstone_is_swept_when_its_time_is_over() -> None:

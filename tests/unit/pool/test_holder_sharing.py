@@ -233,6 +233,19 @@ async def test_a_cut_empties_slots_at_the_next_boundary_and_climbs_back() -> Non
         assert (await world.state()).cap is None
 
 
+async def test_refusals_cut_the_limit_once_not_again_and_again() -> None:
+    world = World()
+    async with Party(world, terms(10)) as party:
+        await world.clock().sleep(2_000)
+        for number in range(4):
+            party.machine.pool.note_call(number, duration_ms=5, is_refused=True)
+        await world.clock().sleep(2_500)
+        state = await world.state()
+
+        assert state.cap is not None
+        assert state.cap.n == 6
+
+
 # --- the full queue ---------------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,33 @@ async def test_who_has_slots_that_are_good_is_not_told() -> None:
         assert len(machine.table.requests) > TABLE_FAILURES_MAX
 
 
+async def test_one_who_waits_beside_a_good_slot_is_not_told() -> None:
+    """It is served when the call that runs is over."""
+    machine = World(times=PoolTimes()).machine()
+    async with machine.holder(terms(1)) as holder:
+        holder.want(2)
+        await machine.clock.sleep(50)
+        machine.table.fate = Fate.THROTTLED
+        await asyncio.gather(*(call(holder, machine, call_ms=7_000) for _ in range(2)))
+
+        assert len(machine.table.requests) > TABLE_FAILURES_MAX
+
+
+async def test_one_who_no_longer_waits_is_not_told() -> None:
+    machine = World().machine()
+    machine.table.fate = Fate.REFUSED
+    async with machine.holder() as holder:
+        holder.want(2)
+        gone = asyncio.create_task(call(holder, machine))
+        waiting = asyncio.create_task(call(holder, machine))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(PoolTableError):
+            await waiting
+
+        assert gone.cancelled()
+
+
 async def test_requests_to_a_table_in_trouble_come_less_and_less_often() -> None:
     machine = World().machine()
     machine.table.fate = Fate.THROTTLED
