@@ -142,6 +142,7 @@ async def test_the_wait_for_the_first_slot_is_reported() -> None:
             assert waiter.waited_ms is None
         await waiting
         waited_ms = waiter.waited_ms
+        await second.clock.sleep(100)
         await call(waiter, second)
 
         assert waited_ms is not None

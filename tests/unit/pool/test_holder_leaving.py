@@ -44,8 +44,8 @@ async def test_who_wants_nothing_asks_nothing() -> None:
 
 async def test_leaving_takes_a_round_trip_and_no_longer() -> None:
     machine = World().machine()
-    async with AsyncExitStack() as stack:
-        await leased(stack, machine.holder())
+    async with machine.holder() as holder:
+        holder.want(1)
         await machine.clock.sleep(220)
         began_at_ms = machine.clock.monotonic_ms()
 
