@@ -14,8 +14,8 @@ from volcengine_client.limits import TEST_TIMES, PoolTimes
 from volcengine_client.models import BatchResponse, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
-from volcengine_client.pool.plan import View
 from volcengine_client.pool.slots import SHUT, Entry, Limit, PoolState, Slot
+from volcengine_client.pool.view import View
 
 NAME = "server"
 TIMES = TEST_TIMES
@@ -71,12 +71,11 @@ def view(pool: PoolState, holder_id: str = "me", **changes: Any) -> View:
         "owned": pool.held_by(holder_id),
         "busy": frozenset[int](),
         "shut": {},
-        "tired": frozenset[int](),
-        "weary": frozenset[int](),
         "free_for_ms": {},
         "revision": 0 if own is None else own.revision,
         "now_lo_ms": NOW_MS,
         "estimate_ms": NOW_MS,
+        "call_ms": 0,
     }
     return View(**fields | changes)
 

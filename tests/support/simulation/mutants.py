@@ -16,10 +16,11 @@ from volcengine_client.pool import holder as holder_module
 from volcengine_client.pool import plan as plan_module
 from volcengine_client.pool import sight as sight_module
 from volcengine_client.pool.holder import Lease
-from volcengine_client.pool.plan import Outlook, View
+from volcengine_client.pool.plan import Outlook
 from volcengine_client.pool.sight import Asking, Pool
 from volcengine_client.pool.slots import SHUT, Change, PoolState, Slot
 from volcengine_client.pool.table import Reply
+from volcengine_client.pool.view import View
 
 
 @dataclass(frozen=True, slots=True)

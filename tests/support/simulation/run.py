@@ -18,8 +18,8 @@ from tests.support.simulation.upstream import Mood, SimulatedUpstream
 from tests.support.simulation.world import Event, Freeze, Machine, ViolationError, World
 from volcengine_client import batch as batch_module
 from volcengine_client.limits import QUEUE_MAX, READ_NEXT_IN_LINE_MS, TICK_MS
-from volcengine_client.pool import holder as holder_module
 from volcengine_client.pool import plan as plan_module
+from volcengine_client.pool import share as share_module
 from volcengine_client.pool import sight as sight_module
 from volcengine_client.pool.holder import Holder
 from volcengine_client.pool.slots import Limit, is_free
@@ -235,7 +235,8 @@ def _staged(plan: Plan) -> Iterator[None]:
     parts = (
         (batch_module, "Holder", RecordingHolder),
         (sight_module, "CALL_TIME_FIRST_MS", CALL_TIME_FIRST_MS),
-        (holder_module, "QUANTUM_MS", QUANTUM_MS),
+        (share_module, "FIRST_QUANTUM_MS", QUANTUM_MS),
+        (share_module, "QUANTUM_MS", QUANTUM_MS),
         (plan_module, "QUEUE_MAX", plan.queue_max),
     )
     kept = [getattr(owner, name) for owner, name, _ in parts]

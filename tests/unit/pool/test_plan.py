@@ -9,14 +9,9 @@ import pytest
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import CAP_MS, CONCURRENCY_MAX, ENTRIES_A_WRITE_MAX, WEIGHT_MAX
-from volcengine_client.pool.plan import (
-    View,
-    entry_lease_ms,
-    is_renewal_due,
-    next_write,
-    outlook,
-)
+from volcengine_client.pool.plan import is_renewal_due, next_write, outlook
 from volcengine_client.pool.slots import Cap, Change, Entry, Limit, PoolState, Slot
+from volcengine_client.pool.view import View, entry_lease_ms
 
 FRESH = entry(expires_at_ms=NOW_MS + entry_lease_ms(TIMES))
 

@@ -8,9 +8,7 @@ import pytest
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, view
 from volcengine_client.limits import ENTRIES_A_WRITE_MAX
-from volcengine_client.pool.plan import (
-    leaving,
-)
+from volcengine_client.pool.plan import leaving
 from volcengine_client.pool.slots import SHUT, Change, shut_until
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from tests.support.pools import NOW_MS, TIMES, entry, slot, state, terms, view
 from volcengine_client.limits import ENTRIES_A_WRITE_MAX, QUEUE_MAX
-from volcengine_client.pool.plan import (
-    View,
-    entry_lease_ms,
-    eviction,
-    next_write,
-    outlook,
-)
+from volcengine_client.pool.plan import eviction, next_write, outlook
 from volcengine_client.pool.slots import Change, Entry, PoolState
+from volcengine_client.pool.view import View, entry_lease_ms
 
 FRESH = entry(expires_at_ms=NOW_MS + entry_lease_ms(TIMES))
 

@@ -14,7 +14,9 @@ from volcengine_client.limits import (
     READ_SPARE_MS,
     TAKE_DELAY_MS,
 )
-from volcengine_client.pool.plan import View, next_read_ms, outlook
+from volcengine_client.pool.pace import next_read_ms
+from volcengine_client.pool.plan import outlook
+from volcengine_client.pool.view import View
 
 
 def _waits(want: int = 1, *, since_ms: int = 0, **changes: Any) -> Any:

@@ -13,8 +13,9 @@ from volcengine_client.limits import (
     QUEUE_MAX,
     TAKE_DELAY_MS,
 )
-from volcengine_client.pool.plan import View, give_ups, outlook
+from volcengine_client.pool.plan import give_ups, outlook
 from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
+from volcengine_client.pool.view import View
 
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
 LONG_FREE = dict.fromkeys(range(20), 60000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from volcengine_client.errors import LoginRejectedError, VolcengineError
@@ -69,12 +69,18 @@ class AnswerRoom:
     Args:
         tasks: All of the batch; each result takes some room even without audio.
         bytes_max: How large the answer may be; None: any size.
+
+    Attributes:
+        on_change: Called when a task gets room, or has to wait for it.
     """
 
     def __init__(self, tasks: Sequence[TaskItem], bytes_max: int | None) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._bytes_max = bytes_max
         self._spent = sum(RESULT_BYTES + 6 * len(task.task_id or "") for task in tasks)
         self._reserved = 0
+        self._reserved_count = 0
+        self._waiting_count = 0
         self._file_count = 0
         self._largest_share = 0.0
         self._changed = asyncio.Event()
@@ -82,19 +88,34 @@ class AnswerRoom:
     @asynccontextmanager
     async def reserved(self, task: TaskItem) -> AsyncIterator[bool]:
         """Keep room for the audio of *task*; False when it might not fit even once all others are in."""
-        while not self._fits(task) and self._reserved:
-            self._changed.clear()
-            await self._changed.wait()
+        await self._until_it_may_fit(task)
         if not self._fits(task):
             yield False
             return
         expected = self._expected(task)
         self._reserved += expected
+        self._reserved_count += 1
+        self.on_change()
         try:
             yield True
         finally:
             self._reserved -= expected
+            self._reserved_count -= 1
             self._changed.set()
+
+    async def _until_it_may_fit(self, task: TaskItem) -> None:
+        self._waiting_count += 1
+        try:
+            while not self._fits(task) and self._reserved:
+                self.on_change()
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            self._waiting_count -= 1
+
+    def callable_count(self, open_count: int) -> int:
+        """Return for how many of the open tasks there may be a call now: all, unless some wait for room."""
+        return self._reserved_count if self._waiting_count else open_count
 
     def spend(self, task: TaskItem, audio_bytes: int) -> None:
         """Count a file that is in the answer now."""

@@ -93,7 +93,7 @@ class _Batch:
         """Speak until every task has its outcome or no call may start any more, then wait for those under way."""
         for index, task in enumerate(self.outcomes.tasks):
             self._ready.put_nowait(_Segment(index, task))
-        holder.want(self.outcomes.open_count)
+        self._room.on_change = lambda: self._tell_want(holder)
         workers = [asyncio.create_task(self._work(holder)) for _ in range(worker_count)]
         try:
             await self._until_closed(workers)
@@ -182,9 +182,12 @@ class _Batch:
 
     def _settle(self, holder: Holder, segment: _Segment, outcome: Speech | VolcengineError) -> None:
         self.outcomes.settle(segment.index, outcome)
-        holder.want(self.outcomes.open_count)
+        self._tell_want(holder)
         if not self.outcomes.open_count:
             self._closed.set()
+
+    def _tell_want(self, holder: Holder) -> None:
+        holder.want(self._room.callable_count(self.outcomes.open_count))
 
     def _close(self, error: VolcengineError) -> None:
         """Start nothing more: the error would meet every other task too."""

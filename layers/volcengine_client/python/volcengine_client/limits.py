@@ -31,6 +31,7 @@ REQUEST_DEADLINE_MS = 28_000  # from API Gateway's clock to our answer, Lambda
 SERVER_REQUEST_DEADLINE_MS = 600_000  # the same, self-hosted
 FUNCTION_TIMEOUT_MS = 29_000  # Lambda's own
 ANSWER_RESERVE_MS = 500  # kept for leaving the pool and sending the answer
+CALL_TIME_GUESS_MS = 300  # how long a call is thought to take on average before any was seen
 CALL_TIME_FIRST_MS = 8_000  # how long a call is thought to take before any was seen
 CALL_TIMES_AGE_MS = 60_000  # older calls say nothing of how long one takes now
 CALL_TIMES_KEPT = 300  # recent calls from which their usual length is read
@@ -47,17 +48,25 @@ UPSTREAM_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # bytes an answer of the upstream,
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression
 QUEUE_MAX = 200  # participants a pool; each has about 100 bytes of the item
-QUANTUM_MS = 4_000  # how long a holder keeps a slot that one without any waits for
-SWAP_QUANTUM_MS = 20_000  # the same when the other has slots too: then it is only about who has one more
+FIRST_QUANTUM_MS = 4_000  # how long a holder keeps a slot that an equal waits for who never had one
+QUANTUM_MS = 8_000  # the same when the other had one before, and has none now
+SWAP_QUANTUM_MS = 60_000  # the same when the other has slots too: then it is only about who has one more
 TABLE_TIMEOUT_MS = 1_000  # a read or write without answer after this is in doubt
 TABLE_REQUESTS_MAX = 32  # requests to the table at once, a process
 POOL_NAMES_MAX = 1_000  # pools that `GET /pools` lists
-READ_NEXT_IN_LINE_MS = 30  # how often the next in line reads; the k-th in line k times less, or k² in small pools
+READ_NEXT_IN_LINE_MS = 12  # how often the next in line reads when a slot is expected
+READ_CROWD_FACTOR = 4  # the k-th in line reads k times less often, or this times k² by the slots there are
+READ_TURN_MS = 200  # how often one reads whose turn is over, or one with slots beside a free one
+READ_PLACE_MS = 50  # how much less often anyone reads for each place in the line ...
+READ_FAR_MS = 4_000  # ... and this often at least
+CHANCE_MARGIN_MS = 100  # how much earlier than expected a slot may come free ...
+CHANCE_MARGIN_SHARE = 5  # ... and one in so many parts of the time foreseen
 READ_HOLDING_FACTOR = 3  # how much less one reads that has slots already
 READ_SPARE_MS = 150  # how often one with idle slots looks for waiters
 READ_HOLDING_MS = 500  # how often a busy holder of several looks for waiters
-READ_SLOWEST_MS = 1_000  # how seldom anyone reads
-TAKE_DELAY_MS = 80  # the k-th in line takes a slot that stayed free for k times this
+READ_SLOWEST_MS = 1_000  # how seldom a holder reads, or one who may be next
+GIVE_AGE_MAX_MS = 250  # who gives up a slot for others looks first when it last did so longer ago
+TAKE_DELAY_MS = 200  # the k-th in line takes a slot that stayed free for k times this
 CLOCK_DRIFT_PPM = 500  # how much a machine's monotonic clock may run wrong
 CLOCK_GAP_MS = 1_500  # a pause of this process longer than this is a gap: trust nothing before a reply
 TICK_MS = 400  # a participant's task wakes at least this often, so that a pause of the process is noticed
@@ -100,6 +109,12 @@ class PoolTimes:
         """
         assert min(self.upstream_call_max_ms, self.skew_ms, self.send_max_ms, self.renew_ms) > 0
         assert self.lease_ms >= self.upstream_call_max_ms + self.skew_ms + self.send_max_ms + self.renew_ms
+
+    @property
+    def drain_ms(self) -> int:
+        """How long after a call began its slot stays shut when its end is unknown, by a clock that may run fast."""
+        duration_ms = self.send_max_ms + self.upstream_call_max_ms
+        return duration_ms + -(-duration_ms * CLOCK_DRIFT_PPM // 1_000_000)
 
     @property
     def recovery_ms(self) -> int:

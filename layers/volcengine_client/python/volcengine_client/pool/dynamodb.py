@@ -249,8 +249,8 @@ def _entry_value(entry: Entry | None) -> Value | None:
         "s": _number(entry.since_ms),
         "x": _number(entry.expires_at_ms),
     }
-    if entry.is_background:
-        fields["b"] = _number(1)
+    marks = {"b": int(entry.is_background), "n": int(entry.is_new), "t": entry.left_count, "c": entry.call_ms}
+    fields |= {name: _number(value) for name, value in marks.items() if value}
     return {"M": fields}
 
 
@@ -300,4 +300,7 @@ def _entry_of(value: Mapping[str, Any]) -> Entry:
         since_ms=int(value["s"]["N"]),
         expires_at_ms=int(value["x"]["N"]),
         is_background="b" in value,
+        is_new="n" in value,
+        left_count=int(value["t"]["N"]) if "t" in value else 0,
+        call_ms=int(value["c"]["N"]) if "c" in value else 0,
     )

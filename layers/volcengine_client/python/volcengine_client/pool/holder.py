@@ -15,18 +15,19 @@ from typing import Self
 from volcengine_client.errors import LeaseLostError, PoolTableError
 from volcengine_client.limits import (
     CLOCK_GAP_MS,
+    GIVE_AGE_MAX_MS,
     LEAVE_MAX_MS,
-    QUANTUM_MS,
-    SWAP_QUANTUM_MS,
     TABLE_FAILURES_MAX,
     TABLE_RETRY_BASE_MS,
     TABLE_RETRY_MAX_MS,
     TICK_MS,
 )
-from volcengine_client.pool.plan import Terms, View, give_ups, leaving, next_read_ms, next_write, outlook
+from volcengine_client.pool.pace import next_read_ms
+from volcengine_client.pool.plan import give_ups, gives_up, leaving, next_write, outlook
 from volcengine_client.pool.sight import Pool
 from volcengine_client.pool.slots import PoolState, Slot, may_start_call
 from volcengine_client.pool.table import Reply
+from volcengine_client.pool.view import Terms, View
 
 __all__ = ["Holder", "Lease", "Pool", "Terms"]
 
@@ -93,10 +94,10 @@ class Holder:
         self._leave_by_ms = leave_by_ms
         self._want = 0
         self._owned: dict[int, Slot] = {}
-        self._taken_at_ms: dict[int, int] = {}
         self._busy: set[int] = set()
         self._drained_at_ms: dict[int, int] = {}
         self._revision = 0
+        self._is_crowded = False
         self._is_in_doubt = False
         self._may_join_late = False
         self._is_leaving = False
@@ -234,10 +235,13 @@ class Holder:
         view = self._view()
         ahead = outlook(view)
         after = next_write(view, ahead)
+        age_ms = pool.clock.monotonic_ms() - pool.seen_at_ms
+        if after is not None and age_ms > GIVE_AGE_MAX_MS and view.want and gives_up(view, after):
+            await self._look()  # whoever waited may have been served meanwhile
+            return 0
         if after is not None:
             return await self._write(view, after)
-        wait_ms = next_read_ms(view, ahead, pace_ms=pool.table.pace_ms)
-        age_ms = pool.clock.monotonic_ms() - pool.seen_at_ms
+        wait_ms = next_read_ms(view, ahead, pace_ms=pool.table.pace_ms, age_ms=age_ms)
         if not self._want or age_ms < wait_ms:
             return max(1, wait_ms - age_ms)
         await self._look()
@@ -258,6 +262,7 @@ class Holder:
         self._revision = after.queue[self.holder_id].revision
         reply = await self._send(view.state, after)
         self._note_success()
+        self._is_crowded = not reply.is_applied
         if reply.is_applied and reply.state is not None:
             self._own(reply.state)
             if view.refused_count:
@@ -276,9 +281,7 @@ class Holder:
 
     def _own(self, state: PoolState) -> None:
         """Take as usable what an applied write of our own shows as ours, and nothing else."""
-        now_ms = self.pool.clock.monotonic_ms()
         self._owned = state.held_by(self.holder_id)
-        self._taken_at_ms = {number: self._taken_at_ms.get(number, now_ms) for number in self._owned}
 
     def _note_success(self) -> None:
         self._failure_count = 0
@@ -326,12 +329,12 @@ class Holder:
             owned=self._owned,
             busy=frozenset(self._busy),
             shut={number: at_ms - now_ms + hi_ms for number, at_ms in self._drained_at_ms.items()},
-            tired=frozenset(n for n, at_ms in self._taken_at_ms.items() if now_ms - at_ms >= QUANTUM_MS),
-            weary=frozenset(n for n, at_ms in self._taken_at_ms.items() if now_ms - at_ms >= SWAP_QUANTUM_MS),
             free_for_ms=pool.free_for_ms(),
             revision=max(self._revision, 0 if seen is None else seen.revision),
             now_lo_ms=pool.now_lo_ms(),
             estimate_ms=pool.estimate_ms(),
+            call_ms=pool.usual_call_ms(),
+            is_crowded=self._is_crowded,
             refused_count=pool.refused_count(),
             kept_until_s=pool.kept_until_s(),
         )
@@ -363,8 +366,7 @@ class Holder:
         """End a slot's use for one call; a call of uncertain end shuts it until the drain is over (I1)."""
         self._busy.discard(lease.number)
         if lease.in_doubt_since_ms is not None:
-            times = self.pool.times
-            self._drained_at_ms[lease.number] = lease.in_doubt_since_ms + times.send_max_ms + times.upstream_call_max_ms
+            self._drained_at_ms[lease.number] = lease.in_doubt_since_ms + self.pool.times.drain_ms
         self._serve()
         self._changed.set()
 

@@ -1,4 +1,4 @@
-"""What a participant does next: what to write, what to give up, when to read. Pure.
+"""What a participant does next: what to write, and what to give up. Pure.
 
 A participant writes only what is its own: it joins, takes slots that are missing or expired, renews or gives up its
 own, leaves. Nobody grants or edits another's slot.
@@ -7,165 +7,30 @@ own, leaves. Nobody grants or edits another's slot.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from zlib import crc32
 
 from volcengine_client.limits import (
     CAP_MS,
-    CONCURRENCY_MAX,
     ENTRIES_A_WRITE_MAX,
     QUEUE_MAX,
-    READ_HOLDING_FACTOR,
-    READ_HOLDING_MS,
-    READ_SLOWEST_MS,
-    READ_SPARE_MS,
     TAKE_DELAY_MS,
-    WEIGHT_MAX,
-    PoolTimes,
 )
-from volcengine_client.pool.share import Standing, is_due, line, standing_of, standings
+from volcengine_client.pool.share import Standing, is_due, line, standings
 from volcengine_client.pool.slots import (
     Cap,
     Change,
     Entry,
-    Limit,
     PoolState,
     Slot,
-    bound_of,
     is_free,
-    settled_limit,
     shut_until,
 )
+from volcengine_client.pool.view import View, entry_lease_ms
 
 ROOM = ENTRIES_A_WRITE_MAX - 2  # slots a write, beside its writer's entry and one that gives way to it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How a batch takes part in a pool.
-
-    Attributes:
-        limit: The account's limit as this participant knows it, and the version of what set it: the secret's date
-            in Unix milliseconds; 0 for callers' own accounts and direct clients, who follow any other.
-        hold_max: Slots that it may hold at most.
-        app: Whose share it takes from.
-        weight: The app's share against other apps', 1 to 100.
-        is_background: Served after all that is not.
-    """
-
-    limit: Limit
-    hold_max: int
-    app: str = "default"
-    weight: int = 1
-    is_background: bool = False
-
-    def __post_init__(self) -> None:
-        """Hold the bounds."""
-        assert 1 <= self.limit.n <= CONCURRENCY_MAX
-        assert 1 <= self.hold_max <= CONCURRENCY_MAX
-        assert 1 <= self.weight <= WEIGHT_MAX
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """All that a participant goes by when it decides.
-
-    Attributes:
-        holder_id: Its name in the pool.
-        terms: How it takes part.
-        times: The pool's times.
-        state: The newest snapshot.
-        want: Slots that it has work for.
-        owned: Slots that its last applied write left it; never learned from a read.
-        busy: Those of them with a call in progress.
-        shut: Those in drain: the number and when the drain is over, on the table's clock at the latest.
-        tired: Those held for longer than a quantum.
-        weary: Those held for many of them.
-        free_for_ms: For how long a free slot has been seen free, by number.
-        revision: The highest that it ever wrote in its own entry.
-        now_lo_ms: The earliest that the table's clock can show; None without a sample of this invocation.
-        estimate_ms: A guess at it from an earlier invocation when there is no sample; never used to reclaim.
-        refused_count: Calls lately refused for concurrency although the pool kept its limit: foreign use.
-        kept_until_s: When the table may forget the item; None: never.
-    """
-
-    holder_id: str
-    terms: Terms
-    times: PoolTimes
-    state: PoolState
-    want: int
-    owned: Mapping[int, Slot]
-    busy: frozenset[int]
-    shut: Mapping[int, int]
-    tired: frozenset[int]
-    weary: frozenset[int]
-    free_for_ms: Mapping[int, int]
-    revision: int
-    now_lo_ms: int | None
-    estimate_ms: int
-    refused_count: int = 0
-    kept_until_s: int | None = None
-
-    @property
-    def settled(self) -> Limit:
-        """The account's limit, once this participant has written."""
-        return settled_limit(self.state.limit, self.terms.limit)
-
-    @property
-    def bound(self) -> int:
-        """It uses slot numbers below this, limit and cap apart."""
-        return bound_of(self.terms.limit, self.settled)
-
-    @property
-    def height(self) -> int:
-        """It may start calls on slot numbers below this now."""
-        return replace(self.state, limit=self.settled).height(self.bound, self.now_lo_ms)
-
-    @property
-    def idle(self) -> frozenset[int]:
-        """Slots without a call in progress or in doubt."""
-        return frozenset(self.owned.keys() - self.busy - self.shut.keys())
-
-    @property
-    def leftover(self) -> frozenset[int]:
-        """Slots that the table still ties to it, though it gave them up or never learned that it got them."""
-        return frozenset(self.state.held_by(self.holder_id).keys() - self.owned.keys() - self.busy - self.shut.keys())
-
-    @property
-    def useful(self) -> frozenset[int]:
-        """Slots that serve tasks now or at the next boundary."""
-        return frozenset(number for number in self.owned if number not in self.shut and number < self.height)
-
-    @property
-    def missing(self) -> int:
-        """How many more slots it has work for."""
-        return max(0, min(self.want, self.terms.hold_max) - len(self.useful))
-
-    @property
-    def standing(self) -> Standing:
-        """Its own standing, by what it knows better than the snapshot."""
-        return standing_of(self.holder_id, self.entry(revision=0), held=len(self.useful | self.busy), bound=self.height)
-
-    def entry(self, *, revision: int, is_served: bool = False) -> Entry:
-        """Return its entry in the queue, written now."""
-        seen = self.state.queue.get(self.holder_id)
-        return Entry(
-            revision=revision,
-            app=self.terms.app,
-            weight=self.terms.weight,
-            want=min(self.want, self.terms.hold_max),
-            limit=self.bound,
-            since_ms=self.estimate_ms if seen is None or is_served else seen.since_ms,
-            expires_at_ms=self.estimate_ms + entry_lease_ms(self.times),
-            is_background=self.terms.is_background,
-        )
-
-
-def entry_lease_ms(times: PoolTimes) -> int:
-    """Return for how long an entry counts after its last write."""
-    return times.renew_ms * 5 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +80,24 @@ def outlook(view: View) -> Outlook:
                 left.append(number)
             continue
         if behind is None and holder_id == view.holder_id:
-            behind = len(unserved)
+            behind = _count(unserved)
         unserved.append(everyone[holder_id])
         is_answered = len(unserved) > len(view.owned) and (behind is not None or view.missing <= len(takes))
         if is_answered or len(unserved) > QUEUE_MAX:
             break
     if view.missing > len(takes):
-        behind = len(unserved) if behind is None else behind
+        behind = _count(unserved) if behind is None else behind
         stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= (behind + 1) * TAKE_DELAY_MS]
         takes.update(stale[: view.missing - len(takes)])
     if view.holder_id not in view.state.queue:
-        takes = _scattered(view, takes.union(number for number in free if number < view.height), len(takes))
+        usable = takes.union(number for number in free if number < view.height)
+        takes = set() if view.is_crowded else _scattered(view, usable, len(takes))
     return Outlook(frozenset(takes), behind, tuple(unserved), tuple(everyone.values()), leaves=bool(left))
+
+
+def _count(unserved: Iterable[Standing]) -> int:
+    """Return how many participants there are, however many slots each lacks."""
+    return len({one.holder_id for one in unserved})
 
 
 def _scattered(view: View, numbers: Iterable[int], count: int) -> set[int]:
@@ -274,8 +145,7 @@ def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
         less = replace(giver, held=giver.held - 1, since_ms=view.estimate_ms)  # it has just been served
         usable = [one for one in {**everyone, view.holder_id: less}.values() if number < one.bound]
         taker = everyone[next(line(usable), view.holder_id)]
-        is_tired = number in (view.weary if taker.held else view.tired)
-        if taker is giver or not is_due(giver, taker, load, is_tired=is_tired):
+        if taker is giver or not is_due(giver, taker, load, held_ms=view.served_ms):
             continue
         yield number
         everyone.update({giver.holder_id: less, taker.holder_id: replace(taker, held=taker.held + 1)})
@@ -316,6 +186,8 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     renews = not has_joined or is_renewal_due(view)
     if not (renews or ahead.takes or gives or view.refused_count):
         return None
+    if has_joined and not view.want and not view.busy:
+        return None  # about to leave, which gives all up in one write
     is_known = has_joined or view.owned  # who holds slots and was swept comes back, however full the queue is
     evicted = None if is_known else eviction(view)
     if evicted is not None and not evicted:
@@ -327,16 +199,22 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     kept = sorted(
         number
         for number in view.useful.difference(gives)
-        if renews and slots[number].expires_at_ms < lease.expires_at_ms
+        if slots[number].expires_at_ms < lease.expires_at_ms - (0 if renews else view.times.renew_ms // 4)
     )
     for number in [*sorted(ahead.takes), *kept][: ROOM - len(gives)]:
         slots[number] = lease
     queue = dict(view.state.queue)
     if evicted:
         del queue[evicted]
-    queue[view.holder_id] = view.entry(revision=view.revision + 1, is_served=bool(ahead.takes) or bool(gives))
+    is_served = bool(ahead.takes) or bool(gives)
+    queue[view.holder_id] = view.entry(revision=view.revision + 1, is_served=is_served)
     after = replace(view.state, slots=slots, queue=queue, limit=view.settled, cap=next_cap(view))
     return _swept(view, replace(after, kept_until_s=view.kept_until_s)) if renews else after
+
+
+def gives_up(view: View, after: PoolState) -> bool:
+    """Tell whether a write lets go of a slot that could serve its holder."""
+    return not view.owned.keys() <= after.held_by(view.holder_id).keys()
 
 
 def _swept(view: View, after: PoolState) -> PoolState:
@@ -358,7 +236,7 @@ def eviction(view: View) -> str | None:
 
     None when there is room; "" when nobody has to, since its own app has as many.
     """
-    queue = {key: entry for key, entry in view.state.queue.items() if not _is_gone(view, entry)}
+    queue = {key: entry for key, entry in view.state.queue.items() if entry.want and not _is_gone(view, entry)}
     if len(queue) < QUEUE_MAX:
         return None
     count = Counter(entry.app for entry in queue.values())
@@ -402,17 +280,3 @@ def leaving(view: View, *, is_in_doubt: bool) -> PoolState:
         stone = view.entry(revision=view.revision + 1)
         queue[view.holder_id] = replace(stone, want=0, expires_at_ms=view.estimate_ms + view.times.lease_ms)
     return replace(view.state, slots=slots, queue=queue)
-
-
-def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int) -> int:
-    """Return how long to wait before the next look at the table, so that a pool's reads stay bounded.
-
-    Those next in line look often, the others less; a busy holder looks for waiters, one with slots to spare sooner.
-    """
-    slowest_ms = READ_HOLDING_MS if len(view.useful) > 1 else READ_SLOWEST_MS
-    if not view.missing or ahead.behind is None:
-        return READ_SPARE_MS if view.idle else slowest_ms
-    place = ahead.behind + 1
-    turns = max(place, 2 * place**2 // view.height)  # in a pool of few slots the others' turn is far off
-    interval_ms = pace_ms * turns * (READ_HOLDING_FACTOR if view.useful else 1)
-    return min(interval_ms, slowest_ms, place * TAKE_DELAY_MS if ahead.leaves else slowest_ms)

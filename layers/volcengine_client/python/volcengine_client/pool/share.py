@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from volcengine_client.limits import FIRST_QUANTUM_MS, QUANTUM_MS, SWAP_QUANTUM_MS
 from volcengine_client.pool.slots import Entry, PoolState
 
 LOAD_UNIT = 27_720  # divisible by every weight up to 12, so that equal loads compare as equal
@@ -28,6 +29,7 @@ class Standing:
     bound: int
     since_ms: int
     is_background: bool
+    is_new: bool
 
 
 def standings(state: PoolState, *, now_lo_ms: int | None) -> list[Standing]:
@@ -51,6 +53,7 @@ def standing_of(holder_id: str, entry: Entry, *, held: int, bound: int) -> Stand
         bound=bound,
         since_ms=entry.since_ms,
         is_background=entry.is_background,
+        is_new=entry.is_new,
     )
 
 
@@ -91,7 +94,14 @@ def positions(standing: Sequence[Standing]) -> dict[str, int]:
     return places
 
 
-def is_due(giver: Standing, taker: Standing, load: Mapping[str, int], *, is_tired: bool) -> bool:
+def quantum_ms(taker: Standing) -> int:
+    """Return how long a giver may keep a slot that *taker*, its equal once it has it, waits for."""
+    if taker.held:
+        return SWAP_QUANTUM_MS
+    return FIRST_QUANTUM_MS if taker.is_new else QUANTUM_MS
+
+
+def is_due(giver: Standing, taker: Standing, load: Mapping[str, int], *, held_ms: int) -> bool:
     """Tell whether *giver* owes *taker* a slot at its next task boundary.
 
     A transfer that makes the smaller share larger is owed at once. One that only swaps the two is owed when the
@@ -101,7 +111,7 @@ def is_due(giver: Standing, taker: Standing, load: Mapping[str, int], *, is_tire
         giver: One who holds at least one slot.
         taker: The next in line.
         load: Slots held by app.
-        is_tired: Whether the giver has held the slot for its quantum.
+        held_ms: For how long the giver has held the slot.
     """
     if giver.is_background != taker.is_background:
         return giver.is_background
@@ -109,4 +119,4 @@ def is_due(giver: Standing, taker: Standing, load: Mapping[str, int], *, is_tire
         gain = (giver.held - 1) - taker.held
     else:
         gain = (load[giver.app] - 1) * taker.weight - load[taker.app] * giver.weight
-    return gain > 0 or (gain == 0 and is_tired)
+    return gain > 0 or (gain == 0 and held_ms >= quantum_ms(taker))

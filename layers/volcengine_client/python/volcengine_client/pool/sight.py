@@ -261,6 +261,12 @@ class Pool:
         usual_ms = seen[len(seen) * 99 // 100]
         return usual_ms if len(seen) >= 100 else usual_ms * 5 // 4
 
+    def usual_call_ms(self) -> int:
+        """Return how long a call takes on average; 0 before any was seen."""
+        if not self._call_times:
+            return 0
+        return sum(duration_ms for _, duration_ms in self._call_times) // len(self._call_times)
+
     def refused_count(self) -> int:
         """Return how many slots somebody else seems to use, by the calls lately refused on them.
 

@@ -40,6 +40,9 @@ class Entry:
         since_ms: When it was last served a slot, or joined: who waits for longest comes first.
         expires_at_ms: Until when it counts.
         is_background: Served after all that is not.
+        is_new: It never had a slot.
+        left_count: Calls that it still has to make, those in progress included.
+        call_ms: How long its calls take on average; 0: it knows of none.
     """
 
     revision: int
@@ -50,6 +53,9 @@ class Entry:
     since_ms: int
     expires_at_ms: int
     is_background: bool = False
+    is_new: bool = False
+    left_count: int = 0
+    call_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
