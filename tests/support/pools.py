@@ -74,6 +74,7 @@ def view(pool: PoolState, holder_id: str = "me", **changes: Any) -> View:
         "free_for_ms": {},
         "revision": 0 if own is None else own.revision,
         "now_lo_ms": NOW_MS,
+        "now_hi_ms": NOW_MS,
         "estimate_ms": NOW_MS,
         "call_ms": 0,
     }

@@ -12,20 +12,21 @@ from volcengine_client.pool.slots import Cap, Limit, Slot
 EXPRESSION_BYTES_MAX = 4_096
 OPERATORS_MAX = 300
 ITEM_BYTES_MAX = 400_000
+FULL = entry(since_ms=10**13, is_background=True, is_new=True, left_count=1_000, call_ms=60_000)
 
 
 def test_the_largest_write_fits_into_an_expression() -> None:
     numbers = range(900, 900 + ENTRIES_A_WRITE_MAX - 2)
     before = state(
         {number: Slot("deadXXXX", 10**13) for number in numbers},
-        {"meXXXXXX": entry(), "youngest": entry()},
+        {"meXXXXXX": FULL, "youngest": FULL},
         limit=Limit(999, 10**13),
         cap=Cap(999, 10**13),
     )
     after = replace(
         before,
         slots=dict.fromkeys(numbers, slot("meXXXXXX")),
-        queue={"meXXXXXX": entry(revision=2)},
+        queue={"meXXXXXX": replace(FULL, revision=2)},
         limit=Limit(1_000, 10**13 + 1),
         cap=Cap(1_000, 10**13 + 1),
         kept_until_s=10**10,
@@ -40,9 +41,7 @@ def test_the_largest_write_fits_into_an_expression() -> None:
 
 
 def test_the_largest_pool_fits_into_an_item() -> None:
-    queue = {
-        f"holder{number:02}": entry(app="x" * 64, since_ms=10**13, is_background=True) for number in range(QUEUE_MAX)
-    }
+    queue = {f"holder{number:02}": replace(FULL, app="x" * 64) for number in range(QUEUE_MAX)}
     largest = state({number: slot("holder00") for number in range(1_000)}, queue, cap=Cap(999, 10**13))
 
     assert len(str(_item_of(largest))) < ITEM_BYTES_MAX

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import CAP_MS, CONCURRENCY_MAX, ENTRIES_A_WRITE_MAX, WEIGHT_MAX
-from volcengine_client.pool.plan import is_renewal_due, next_write, outlook
+from volcengine_client.pool.plan import gives_up, is_renewal_due, next_write, outlook
 from volcengine_client.pool.slots import Cap, Change, Entry, Limit, PoolState, Slot
 from volcengine_client.pool.view import View, entry_lease_ms
 
@@ -40,7 +40,7 @@ def test_one_write_joins_and_takes_all_that_there_is_work_for() -> None:
     after = _written(view(state(), want=3))
 
     assert list(after.slots.values()) == [slot("me")] * 3
-    assert after.queue == {"me": replace(FRESH, want=3, since_ms=NOW_MS)}
+    assert after.queue == {"me": replace(FRESH, want=3, since_ms=NOW_MS, left_count=3)}
 
 
 def test_who_has_no_work_does_not_join() -> None:
@@ -57,7 +57,7 @@ def test_who_finds_no_free_slot_joins_to_wait() -> None:
 
 def test_an_entry_says_all_that_others_need_to_know() -> None:
     how = terms(8, hold_max=5, app="night", weight=7, is_background=True)
-    after = _written(view(state(limit=Limit(20, 0)), terms=how, want=900))
+    after = _written(view(state(limit=Limit(20, 0)), terms=how, want=900, call_ms=432))
 
     assert after.queue["me"] == Entry(
         revision=1,
@@ -68,7 +68,36 @@ def test_an_entry_says_all_that_others_need_to_know() -> None:
         since_ms=NOW_MS,
         expires_at_ms=NOW_MS + entry_lease_ms(TIMES),
         is_background=True,
+        is_new=False,
+        left_count=900,
+        call_ms=432,
     )
+
+
+def test_a_participant_is_new_until_it_was_served_a_slot() -> None:
+    """I7: until then it comes before its equals who had one."""
+    full = held(other=tuple(range(10)))
+    old = {"other": entry(want=10)}
+    joins = _written(view(state(full, old))).queue["me"]
+    waits = _written(view(state(full, old | {"me": entry(is_new=True, expires_at_ms=NOW_MS)}))).queue["me"]
+    served = _written(view(state({}, {"me": entry(is_new=True)}))).queue["me"]
+    holds = _written(view(state({0: slot("me", left_ms=1)}, {"me": entry(is_new=True)}))).queue["me"]
+    waits_again = _written(view(state(full, old | {"me": entry(expires_at_ms=NOW_MS)}))).queue["me"]
+
+    assert [one.is_new for one in (joins, waits, served, holds, waits_again)] == [True, True, False, False, False]
+
+
+def test_one_who_holds_slots_and_was_swept_is_not_new() -> None:
+    pool = state({0: slot("me", left_ms=1)}, {})
+
+    assert not _written(view(pool)).queue["me"].is_new
+
+
+def test_what_an_entry_says_of_calls_to_come_is_not_bound_by_what_it_may_hold() -> None:
+    """Whoever waits can tell when its work is done."""
+    own = _written(view(state(), terms=terms(hold_max=2), want=70)).queue["me"]
+
+    assert (own.want, own.left_count) == (2, 70)
 
 
 def test_a_rejoining_participant_goes_on_with_its_revision() -> None:
@@ -132,12 +161,36 @@ def test_a_renewal_prolongs_every_slot_in_use_and_the_entry() -> None:
     assert after.queue["me"].revision == 2
 
 
-def test_a_write_that_is_no_renewal_leaves_the_leases_of_other_slots_alone() -> None:
+def test_a_write_that_is_no_renewal_leaves_fresh_leases_alone() -> None:
     """It touches as little as can be."""
-    fresh = slot("me", left_ms=TIMES.lease_ms - 100)
+    fresh = slot("me", left_ms=TIMES.lease_ms - TIMES.renew_ms // 4)
     after = _written(view(state({0: fresh}, {"me": replace(FRESH, want=2)}), want=2))
 
     assert after.slots == {0: fresh, 1: slot("me")}
+
+
+def test_any_write_renews_leases_that_are_older_than_a_quarter_of_a_renewal() -> None:
+    """So a holder that writes anyway needs hardly any write for that alone."""
+    older = slot("me", left_ms=TIMES.lease_ms - TIMES.renew_ms // 4 - 1)
+    after = _written(view(state({0: older}, {"me": replace(FRESH, want=2)}), want=2))
+
+    assert after.slots == {0: slot("me"), 1: slot("me")}
+
+
+def test_a_renewal_prolongs_leases_however_fresh() -> None:
+    """Or each slot would soon have a renewal of its own."""
+    slots = {0: slot("me", left_ms=1), 1: slot("me", left_ms=TIMES.lease_ms - 1)}
+
+    assert set(_written(view(state(slots, {"me": FRESH}), want=2)).slots.values()) == {slot("me")}
+
+
+def test_a_write_gives_up_what_could_serve_its_holder_or_only_what_could_not() -> None:
+    """Before the first of these the holder looks again."""
+    pool = state(held(me=(0, 1)), {"me": FRESH})
+
+    assert gives_up(view(pool), replace(pool, slots=held(me=(0,))))
+    assert not gives_up(view(pool), pool)
+    assert not gives_up(view(pool, owned={0: slot("me")}), replace(pool, slots=held(me=(0,))))
 
 
 def test_a_lease_is_never_shortened() -> None:
@@ -167,7 +220,29 @@ def test_slots_above_the_limit_are_not_renewed() -> None:
 def test_who_has_no_work_left_gives_its_slots_to_those_who_wait() -> None:
     pool = state(held(me=(0, 1), other=tuple(range(2, 10))), {"me": FRESH, "w": entry(want=1)})
 
-    assert _own(_written(view(pool, want=0))) == {0}
+    assert _own(_written(view(pool, want=1))) == {0}
+
+
+def test_who_has_no_work_left_writes_nothing_before_it_leaves() -> None:
+    """Leaving gives all up in one write."""
+    slots = {0: slot("me", left_ms=1), **held(other=tuple(range(1, 10)))}
+    pool = state(slots, {"me": entry(expires_at_ms=NOW_MS), "w": entry(want=1)})
+
+    assert _write(view(pool, want=0)) is None
+    assert _write(view(pool, want=0, refused_count=3)) is None
+
+
+def test_who_has_no_work_left_renews_while_a_call_is_in_progress() -> None:
+    """I1: it is not leaving yet."""
+    pool = state({0: slot("me", left_ms=1)}, {"me": entry(expires_at_ms=NOW_MS)})
+
+    assert _written(view(pool, want=0, busy=frozenset({0}))).slots == {0: slot("me")}
+
+
+def test_who_has_no_work_left_gives_up_idle_slots_while_a_call_is_in_progress() -> None:
+    pool = state(held(me=(0, 1), other=tuple(range(2, 10))), {"me": FRESH, "w": entry(want=9)})
+
+    assert _own(_written(view(pool, want=0, busy=frozenset({0})))) == {0}
 
 
 def test_who_gave_a_slot_is_served_after_those_who_waited_longer() -> None:

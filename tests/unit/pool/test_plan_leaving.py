@@ -36,6 +36,12 @@ def test_leaving_turns_slots_in_drain_into_shut_ones() -> None:
     assert after.slots == {3: shut_until(began_ms, TIMES)}
 
 
+def test_leaving_gives_up_what_others_wait_for_too() -> None:
+    pool = state(held(me=(0, 3)), {"me": entry(), "w": entry(want=9)})
+
+    assert leaving(view(pool, want=0), is_in_doubt=False).slots == {}
+
+
 def test_leaving_in_doubt_leaves_a_tombstone_for_a_lease() -> None:
     """I2: a late join of its own finds it, and makes no ghost."""
     pool = state(held(me=(0,)), {"me": entry(revision=4)})

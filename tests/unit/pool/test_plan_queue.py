@@ -128,6 +128,22 @@ def test_the_dead_do_not_fill_a_queue() -> None:
     assert len(after.queue) < QUEUE_MAX
 
 
+def test_those_who_left_do_not_fill_a_queue() -> None:
+    """I2: what is in their place keeps out only late joins of their own."""
+    left = _crowd(QUEUE_MAX, want=0)
+    one_waits = {**left, **_crowd(1, "w")}
+
+    assert eviction(view(state({}, one_waits), terms=terms(app="crowd"))) is None
+    assert "me" in _written(view(state({}, one_waits), terms=terms(app="crowd"))).queue
+
+
+def test_those_who_left_do_not_count_for_their_app() -> None:
+    """I7: nor give they way, which would let a late join through."""
+    queue = {**_crowd(150, want=0), **_crowd(QUEUE_MAX - 60, "many"), **_crowd(60, "few")}
+
+    assert eviction(view(state({}, queue), terms=terms(app="new"))) == f"many{QUEUE_MAX - 61}"
+
+
 def test_one_who_was_swept_while_holding_comes_back_into_a_full_queue() -> None:
     """I2: outside it could neither renew nor give up its slots."""
     pool = state({0: slot("me")}, _crowd(QUEUE_MAX, "default"))

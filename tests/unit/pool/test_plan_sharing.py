@@ -1,7 +1,8 @@
-"""Who takes which free slot, what a holder gives up, and how often everybody looks."""
+"""Who takes which free slot, and what a holder gives up."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import (
     QUEUE_MAX,
+    QUANTUM_MS,
+    SWAP_QUANTUM_MS,
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import give_ups, outlook
@@ -73,6 +76,16 @@ def test_newcomers_scatter() -> None:
 
     assert all(len(mine) == 1 for mine in takes)
     assert len(frozenset().union(*takes)) >= 5
+
+
+def test_a_newcomer_whose_write_met_anothers_takes_nothing_before_it_has_joined() -> None:
+    """When many come at once each would take what another takes, again and again."""
+    pool = state()
+    joined = state(queue={"me": entry(want=2)})
+
+    assert len(_takes(view(pool, want=2))) == 2
+    assert _takes(view(pool, want=2, is_crowded=True)) == set()
+    assert len(_takes(view(joined, want=2, is_crowded=True))) == 2
 
 
 def test_a_newcomer_leaves_alone_what_it_thinks_goes_to_others() -> None:
@@ -210,13 +223,13 @@ def test_one_in_line_knows_how_many_are_before_it() -> None:
     assert ahead.behind == 2
 
 
-def test_it_is_the_first_place_in_line_that_counts() -> None:
+def test_it_is_those_before_it_that_count_not_the_slots_that_they_lack() -> None:
     queue = {"a": _waits(5, since_ms=1), "me": entry(want=6)}
     pool = state(held(me=(0, 1, 2), a=(3, 4), other=tuple(range(5, 10))), queue)
     ahead = outlook(view(pool, want=6))
 
     assert [one.holder_id for one in ahead.unserved] == ["a", "a", "me", "a"]
-    assert ahead.behind == 2
+    assert ahead.behind == 1
 
 
 def test_a_line_is_looked_at_as_far_as_it_concerns_one() -> None:
@@ -232,9 +245,10 @@ def test_a_line_is_looked_at_as_far_as_it_concerns_one() -> None:
 def test_one_behind_a_line_longer_than_any_counts_as_its_last() -> None:
     queue = {f"w{number}": _waits(9, app=f"a{number}", since_ms=number) for number in range(QUEUE_MAX)}
     pool = state(held(other=tuple(range(10))), queue | {"me": entry(app="a0", since_ms=NOW_MS)})
-    behind = outlook(view(pool, terms=terms(app="a0"))).behind
+    ahead = outlook(view(pool, terms=terms(app="a0")))
 
-    assert behind == len(outlook(view(pool, terms=terms(app="a0"))).unserved) == QUEUE_MAX + 1
+    assert ahead.behind == QUEUE_MAX
+    assert len(ahead.unserved) == QUEUE_MAX + 1
 
 
 def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
@@ -259,8 +273,18 @@ def _holding(*numbers: int, queue: dict[str, Any] | None = None, want: int | Non
     return view(pool, want=len(numbers) if want is None else want, **changes)
 
 
+def _later(seen: View, late_ms: int) -> View:
+    """Return the same view, so much later; everybody is still alive."""
+    queue = {
+        holder_id: replace(one, expires_at_ms=one.expires_at_ms + late_ms)
+        for holder_id, one in seen.state.queue.items()
+    }
+    now_ms = NOW_MS + late_ms
+    return replace(seen, state=replace(seen.state, queue=queue), now_lo_ms=now_ms, estimate_ms=now_ms)
+
+
 def test_a_slot_is_kept_between_tasks_while_nobody_waits() -> None:
-    assert _gives(_holding(0, 1, tired=frozenset({0, 1}))) == set()
+    assert _gives(_later(_holding(0, 1), SWAP_QUANTUM_MS)) == set()
 
 
 def test_a_slot_without_work_is_kept_while_nobody_waits() -> None:
@@ -332,9 +356,28 @@ def test_one_who_holds_much_gives_one_who_waits_his_share_at_once() -> None:
 
 def test_the_last_slot_of_equals_changes_hands_when_the_quantum_is_over() -> None:
     fresh = _holding(*range(9), queue={"w": _waits(10)}, want=10)
-    tired = _holding(*range(9), queue={"w": _waits(10)}, want=10, weary=frozenset(range(9)))
+    not_yet, over = (_later(fresh, since_ms + SWAP_QUANTUM_MS) for since_ms in (-1_001, -1_000))
 
-    assert (len(_gives(fresh)), len(_gives(tired))) == (4, 5)
+    assert [len(_gives(seen)) for seen in (fresh, not_yet, over)] == [4, 4, 5]
+
+
+def test_a_quantum_begins_when_its_holder_was_last_served_a_slot() -> None:
+    """I7: then its waiting began anew as well."""
+    long_ago, lately = NOW_MS - QUANTUM_MS, NOW_MS - QUANTUM_MS + 1
+    rest = tuple(range(1, 10))
+    pools = [
+        state(held(me=(0,), other=rest), {"me": entry(since_ms=since_ms), "w": _waits()}) for since_ms in (lately, long_ago)
+    ]
+
+    assert [_gives(view(pool)) for pool in pools] == [set(), {0}]
+
+
+def test_one_whose_entry_is_gone_has_just_been_served() -> None:
+    """It joins anew, and then its quantum begins."""
+    pool = state(held(me=(0,), other=tuple(range(1, 10))), {"w": _waits()})
+
+    assert view(pool).served_ms == 0
+    assert _gives(view(pool)) == set()
 
 
 def test_of_several_who_wait_each_is_given_what_is_owed() -> None:
@@ -355,7 +398,7 @@ def test_one_who_waits_is_given_a_slot_that_it_may_use() -> None:
 
     assert _gives(_holding(*range(10), want=10, queue=low)) == {0, 1, 2}
     assert _gives(_holding(1, 7, 8, want=1, queue=low)) == {1}
-    assert _gives(_holding(7, 8, want=9, queue=low, tired=frozenset({7, 8}))) == set()
+    assert _gives(_later(_holding(7, 8, want=9, queue=low), SWAP_QUANTUM_MS)) == set()
 
 
 def test_one_who_can_use_no_slot_of_ours_keeps_none_from_the_next() -> None:
@@ -367,15 +410,15 @@ def test_one_who_can_use_no_slot_of_ours_keeps_none_from_the_next() -> None:
 def test_one_who_is_next_itself_owes_nothing() -> None:
     pool = state(held(me=(0,), w=(1, 2), other=tuple(range(3, 10))), {"me": entry(want=3), "w": _waits(5)})
 
-    assert _gives(view(pool, want=3, tired=frozenset({0}))) == set()
+    assert _gives(_later(view(pool, want=3), SWAP_QUANTUM_MS)) == set()
 
 
 def test_what_other_apps_hold_is_counted() -> None:
     rest = {"other": entry(app="big", want=9)}
     waits = {"w": _waits(5, app="big")}
 
-    assert _gives(_holding(0, 1, queue=rest | waits, want=2, tired=frozenset({0, 1}))) == set()
-    assert _gives(_holding(0, 1, queue=waits, want=2, tired=frozenset({0, 1}))) == {1}
+    assert _gives(_later(_holding(0, 1, queue=rest | waits, want=2), SWAP_QUANTUM_MS)) == set()
+    assert _gives(_later(_holding(0, 1, queue=waits, want=2), SWAP_QUANTUM_MS)) == {1}
 
 
 def test_a_background_batch_gives_all_to_interactive_ones() -> None:
@@ -386,9 +429,9 @@ def test_a_background_batch_gives_all_to_interactive_ones() -> None:
 
 
 def test_an_interactive_batch_gives_nothing_to_background() -> None:
-    seen = _holding(*range(10), want=10, queue={"n": _waits(9, is_background=True)}, tired=frozenset(range(10)))
+    seen = _holding(*range(10), want=10, queue={"n": _waits(9, is_background=True)})
 
-    assert _gives(seen) == set()
+    assert _gives(_later(seen, SWAP_QUANTUM_MS)) == set()
 
 
 def test_one_who_waits_but_is_dead_is_owed_nothing() -> None:

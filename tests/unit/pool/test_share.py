@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pools import NOW_MS, entry, held, state
-from volcengine_client.pool.share import Standing, is_due, line, positions, standings
+from volcengine_client.limits import FIRST_QUANTUM_MS, QUANTUM_MS, SWAP_QUANTUM_MS
+from volcengine_client.pool.share import Standing, is_due, line, positions, quantum_ms, standings
+
+LONG_MS = 10 * SWAP_QUANTUM_MS
 
 
 def _one(holder_id: str, **changes: Any) -> Standing:
@@ -23,6 +26,7 @@ def _one(holder_id: str, **changes: Any) -> Standing:
         "bound": 10,
         "since_ms": 0,
         "is_background": False,
+        "is_new": False,
     }
     return Standing(holder_id=holder_id, **fields | changes)
 
@@ -202,11 +206,11 @@ def test_places_in_the_line_begin_at_one_and_leave_out_who_wants_no_more() -> No
 def test_a_standing_says_what_its_entry_says_and_what_it_holds() -> None:
     pool = state(
         held(a=(0, 1), b=(2,)),
-        {"a": entry(app="x", weight=4, want=7, limit=6, since_ms=5, is_background=True)},
+        {"a": entry(app="x", weight=4, want=7, limit=6, since_ms=5, is_background=True, is_new=True)},
     )
 
     assert standings(pool, now_lo_ms=NOW_MS) == [
-        Standing("a", app="x", weight=4, held=2, want=7, bound=6, since_ms=5, is_background=True)
+        Standing("a", app="x", weight=4, held=2, want=7, bound=6, since_ms=5, is_background=True, is_new=True)
     ]
 
 
@@ -230,17 +234,37 @@ def test_a_standing_s_bound_is_the_pools_height_for_it() -> None:
 # --- what is owed at a task boundary ----------------------------------------------------------------------------------
 
 
-def _is_due(giver: Standing, taker: Standing, *, is_tired: bool = False, **load: int) -> bool:
+@pytest.mark.parametrize(
+    ("changes", "kept_ms"),
+    [
+        ({"is_new": True}, FIRST_QUANTUM_MS),
+        ({}, QUANTUM_MS),
+        ({"held": 1}, SWAP_QUANTUM_MS),
+        ({"held": 1, "is_new": True}, SWAP_QUANTUM_MS),
+    ],
+    ids=["never had one", "had one", "has one", "has one, and has not written so yet"],
+)
+def test_who_has_less_waits_less_for_anothers_slot(changes: dict[str, Any], kept_ms: int) -> None:
+    """I7: a first sentence comes before a next one, and that before one more at a time."""
+    taker = _one("b", **changes)
+    giver = _one("a", held=taker.held + 1)
+
+    assert quantum_ms(taker) == kept_ms
+    assert not _is_due(giver, taker, held_ms=kept_ms - 1)
+    assert _is_due(giver, taker, held_ms=kept_ms)
+
+
+def _is_due(giver: Standing, taker: Standing, *, held_ms: int = 0, **load: int) -> bool:
     held_by_app = Counter({giver.app: giver.held}) + Counter({taker.app: taker.held}) + Counter(load)
     if giver.app == taker.app:
         held_by_app = Counter({giver.app: giver.held + taker.held})
-    return is_due(giver, taker, held_by_app, is_tired=is_tired)
+    return is_due(giver, taker, held_by_app, held_ms=held_ms)
 
 
-@pytest.mark.parametrize("is_tired", [False, True])
+@pytest.mark.parametrize("held_ms", [0, LONG_MS])
 @pytest.mark.parametrize("taker_app", ["default", "other"])
-def test_one_who_holds_much_more_owes_at_once(taker_app: str, is_tired: bool) -> None:
-    assert _is_due(_one("a", held=3), _one("b", app=taker_app, held=1), is_tired=is_tired)
+def test_one_who_holds_much_more_owes_at_once(taker_app: str, held_ms: int) -> None:
+    assert _is_due(_one("a", held=3), _one("b", app=taker_app, held=1), held_ms=held_ms)
 
 
 @pytest.mark.parametrize("taker_app", ["default", "other"])
@@ -249,29 +273,29 @@ def test_one_who_holds_one_more_owes_when_its_quantum_is_over(taker_app: str) ->
     giver, taker = _one("a", held=2), _one("b", app=taker_app, held=1)
 
     assert not _is_due(giver, taker)
-    assert _is_due(giver, taker, is_tired=True)
+    assert _is_due(giver, taker, held_ms=LONG_MS)
 
 
 @pytest.mark.parametrize("taker_app", ["default", "other"])
 def test_one_who_holds_as_much_owes_nothing(taker_app: str) -> None:
-    assert not _is_due(_one("a", held=2), _one("b", app=taker_app, held=2), is_tired=True)
+    assert not _is_due(_one("a", held=2), _one("b", app=taker_app, held=2), held_ms=LONG_MS)
 
 
 def test_between_apps_it_is_what_the_apps_hold_that_counts() -> None:
     giver = _one("a", app="x", held=1)
 
     assert _is_due(giver, _one("b", app="y", held=2), x=4)
-    assert not _is_due(giver, _one("b", app="y"), y=4, is_tired=True)
+    assert not _is_due(giver, _one("b", app="y"), y=4, held_ms=LONG_MS)
 
 
 @pytest.mark.parametrize(
-    ("held_count", "is_tired", "is_owed"), [(7, False, True), (6, False, False), (6, True, False), (5, True, False)]
+    ("held_count", "held_ms", "is_owed"), [(7, 0, True), (6, 0, False), (6, LONG_MS, False), (5, LONG_MS, False)]
 )
-def test_what_is_owed_between_apps_is_weighed(held_count: int, is_tired: bool, is_owed: bool) -> None:
+def test_what_is_owed_between_apps_is_weighed(held_count: int, held_ms: int, is_owed: bool) -> None:
     """Of 8 slots an app of weight 3 is entitled to 6 beside one of weight 1."""
     giver, taker = _one("a", app="x", weight=3, held=held_count), _one("b", app="y", held=8 - held_count)
 
-    assert _is_due(giver, taker, is_tired=is_tired) == is_owed
+    assert _is_due(giver, taker, held_ms=held_ms) == is_owed
 
 
 @pytest.mark.parametrize(("held_count", "is_owed"), [(3, True), (2, False)])
@@ -285,14 +309,14 @@ def test_a_swap_by_weight_waits_for_the_quantum() -> None:
     giver, taker = _one("a", app="x", weight=3, held=4), _one("b", app="y", held=1)
 
     assert not _is_due(giver, taker)
-    assert _is_due(giver, taker, is_tired=True)
+    assert _is_due(giver, taker, held_ms=LONG_MS)
 
 
 def test_background_owes_interactive_at_once_and_is_never_owed() -> None:
     night, day = _one("a", held=1, is_background=True), _one("b", held=9)
 
     assert _is_due(night, day)
-    assert not _is_due(day, night, is_tired=True)
+    assert not _is_due(day, night, held_ms=LONG_MS)
 
 
 def test_background_shares_with_background() -> None:

@@ -332,6 +332,7 @@ class Holder:
             free_for_ms=pool.free_for_ms(),
             revision=max(self._revision, 0 if seen is None else seen.revision),
             now_lo_ms=pool.now_lo_ms(),
+            now_hi_ms=hi_ms,
             estimate_ms=pool.estimate_ms(),
             call_ms=pool.usual_call_ms(),
             is_crowded=self._is_crowded,

@@ -48,7 +48,7 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
     if ahead.leaves:
         interval_ms = min(interval_ms, READ_TURN_MS if view.useful else place * TAKE_DELAY_MS)
     else:
-        interval_ms = max(interval_ms, chance_at_ms - view.estimate_ms + age_ms)
+        interval_ms = max(interval_ms, chance_at_ms - view.now_hi_ms + age_ms)
     if not (view.useful or ahead.leaves):
         slowest_ms = min(slowest_ms + place * READ_PLACE_MS, READ_FAR_MS)
     return min(interval_ms, slowest_ms)

@@ -52,6 +52,7 @@ class View:
         free_for_ms: For how long a free slot has been seen free, by number.
         revision: The highest that it ever wrote in its own entry.
         now_lo_ms: The earliest that the table's clock can show; None without a sample of this invocation.
+        now_hi_ms: The latest that it can show.
         estimate_ms: A guess at it from an earlier invocation when there is no sample; never used to reclaim.
         call_ms: How long a call takes on average; 0: it knows of none.
         is_crowded: Its last write met another's: it joins first, and takes when the others reckon with it.
@@ -70,6 +71,7 @@ class View:
     free_for_ms: Mapping[int, int]
     revision: int
     now_lo_ms: int | None
+    now_hi_ms: int
     estimate_ms: int
     call_ms: int
     is_crowded: bool = False
