@@ -1,0 +1,169 @@
+"""Participants of one pool as processes of their own, a table and an upstream for them, and what befalls them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from infra.local import embedded_aws, settings
+from infra.local.simulator import Simulator
+from tests.support.crowd import LINE_BYTES_MAX, ClientProcess, Seen, Task
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.emulated_dynamodb import emulated_dynamodb
+from volcengine_client.clock import SystemClock
+from volcengine_client.limits import PoolTimes
+from volcengine_client.pool.dynamodb import DynamoDBTable
+from volcengine_client.pool.slots import PoolState
+from volcengine_client.pool.table import Reply
+
+LIMIT = 10
+CLOCK = SystemClock()
+
+
+@contextmanager
+def pools_table(scratch: Path) -> Iterator[str]:
+    """Run a DynamoDB in a process of its own with the table `pools`, and yield its address."""
+    with emulated_dynamodb(scratch) as url:
+        embedded_aws.client("dynamodb", url).create_table(
+            TableName="pools",
+            KeySchema=[{"AttributeName": "pool", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pool", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield url
+
+
+@asynccontextmanager
+async def upstream_process(**rules: Any) -> AsyncIterator[tuple[str, Simulator]]:
+    """Run the simulated upstream in a process of its own; yields its address, and a client of its record."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "infra.local.upstream", "--limit", str(LIMIT)],
+        env=settings.inherited(),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().strip()
+        assert url, "the upstream ended at once"
+        async with aiohttp.ClientSession() as session:
+            simulator = Simulator(url, session)
+            await simulator.order(**rules)
+            yield url, simulator
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a pool's participants meet: a table, an upstream, and an account and pool that nobody else uses."""
+
+    table_url: str
+    upstream_url: str
+    simulator: Simulator
+    account: str
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, table_url: str, **rules: Any) -> AsyncIterator[Self]:
+        """Start an upstream that behaves by *rules*."""
+        async with upstream_process(**rules) as (url, simulator):
+            yield cls(table_url, url, simulator, f"account-{secrets.token_hex(4)}")
+
+    async def seen(self) -> Seen:
+        """Return what the upstream saw of the account."""
+        return Seen.of(await self.simulator.record(), self.account)
+
+    async def look(self) -> Reply:
+        """Read the pool."""
+        client = embedded_aws.client("dynamodb", self.table_url)
+        return await DynamoDBTable("pools", client=client, clock=CLOCK).read(self.account)
+
+    async def state(self) -> PoolState:
+        """Return the pool as it stands."""
+        return (await self.look()).state or PoolState()
+
+
+class PoolProcess(ClientProcess):
+    """A client of the library in a process of its own, whose way to the table is a proxy.
+
+    Attributes:
+        app: Its own application in the pool, by which its entries are known.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, app: str, way: CuttingProxy) -> None:
+        super().__init__(process)
+        self.app = app
+        self.way = way
+        self._holder_ids: set[str] = set()  # an entry in the queue is swept before the slots of its holder expire
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls,
+        ground: Ground,
+        way: CuttingProxy,
+        tasks: Sequence[Task],
+        *,
+        app: str,
+        times: PoolTimes,
+        timeout_ms: int | None = None,
+        weight: int = 1,
+    ) -> AsyncIterator[Self]:
+        """Start it, ready to speak *tasks*; end it at the end, whatever it does."""
+        login = {"app_id": ground.account, "access_key": "key"}
+        orders = {
+            "client": {**login, "endpoint": ground.upstream_url, "app": app, "weight": weight, "concurrency": LIMIT},
+            "pool": {"table": "pools", "name": ground.account, "region": embedded_aws.REGION, "endpoint_url": way.url},
+            "times": asdict(times),
+            "tasks": list(tasks),
+            "timeout_ms": timeout_ms,
+        }
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-m", "tests.support.client_process"],
+            env={**settings.inherited(), **embedded_aws.CREDENTIALS},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=LINE_BYTES_MAX,
+        )
+        started = cls(process, app, way)
+        try:
+            await started._tell(json.dumps(orders))
+            assert await started._hear() == "ready", f"{app} ended at once"
+            yield started
+        finally:
+            await started.end()
+
+    def kill(self) -> int:
+        """Kill it with no chance to leave the pool; returns the instant."""
+        return self._signal(signal.SIGKILL)
+
+    def freeze(self) -> int:
+        """Stop it where it stands; returns the instant."""
+        return self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> int:
+        """Let it go on as if nothing had been; returns the instant."""
+        return self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> int:
+        assert self.process.returncode is None, f"{self.app} has ended already"
+        os.kill(self.process.pid, number)
+        return CLOCK.monotonic_ms()
+
+    def slots_in(self, state: PoolState) -> dict[int, int]:
+        """Return which slots it has in *state*, and until when."""
+        self._holder_ids |= {holder_id for holder_id, entry in state.queue.items() if entry.app == self.app}
+        return {n: slot.expires_at_ms for n, slot in state.slots.items() if slot.holder_id in self._holder_ids}
