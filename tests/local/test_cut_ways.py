@@ -19,7 +19,7 @@ import pytest
 from infra.local.waiting import until
 from tests.support.crowd import Results, Seen, Task, assert_right, batch, expected_audio
 from tests.support.cutting_proxy import CuttingProxy, Fate
-from tests.support.pool_process import CLOCK, LIMIT, Ground, PoolProcess, pools_table
+from tests.support.pool_process import CLOCK, LIMIT, Ground, PoolProcess, all_entered, pools_table
 from volcengine_client.limits import READ_SLOWEST_MS, TABLE_TIMEOUT_MS, TEST_TIMES
 
 FIRST_SEED = int(os.environ.get("CUT_WAYS_SEED", "1"))
@@ -54,26 +54,21 @@ async def crowd(
 ) -> AsyncIterator[tuple[dict[str, PoolProcess], dict[str, list[Task]]]]:
     """Start a process for each name, all ready, and the one that is *strong* with a share of four; end them after."""
     batches = {name: batch(number, count) for number, (name, count) in enumerate(task_counts.items())}
-    processes: dict[str, PoolProcess] = {}
     async with AsyncExitStack() as stack:
-
-        async def start(name: str) -> None:
-            way = await stack.enter_async_context(CuttingProxy(ground.table_url, seed=f"{seed}/{name}"))
-            process = PoolProcess.running(
+        ways = [CuttingProxy(ground.table_url, seed=f"{seed}/{name}") for name in batches]
+        processes = [
+            PoolProcess.running(
                 ground,
-                way,
-                batches[name],
+                await stack.enter_async_context(way),
+                tasks,
                 app=name,
                 times=TEST_TIMES,
                 timeout_ms=timeout_ms.get(name),
                 weight=4 if name == strong else 1,
             )
-            processes[name] = await stack.enter_async_context(process)
-
-        async with asyncio.TaskGroup() as starting:
-            for name in batches:
-                starting.create_task(start(name))
-        yield {name: processes[name] for name in batches}, batches
+            for way, (name, tasks) in zip(ways, batches.items(), strict=True)
+        ]
+        yield dict(zip(batches, await all_entered(stack, processes), strict=True)), batches
 
 
 async def hold_slots(ground: Ground, processes: Iterable[PoolProcess]) -> None:

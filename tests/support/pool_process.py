@@ -9,10 +9,10 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
@@ -27,8 +27,27 @@ from volcengine_client.pool.dynamodb import DynamoDBTable
 from volcengine_client.pool.slots import PoolState
 from volcengine_client.pool.table import Reply
 
+T = TypeVar("T")
 LIMIT = 10
 CLOCK = SystemClock()
+
+
+async def program(module: str, **environment: str) -> asyncio.subprocess.Process:
+    """Start a program of ours that is told what to do on its standard input, and may use the emulated AWS."""
+    return await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", module],
+        env={**settings.inherited(), **embedded_aws.CREDENTIALS, **environment},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LINE_BYTES_MAX,
+    )
+
+
+async def all_entered(stack: AsyncExitStack, contexts: Sequence[AbstractAsyncContextManager[T]]) -> list[T]:
+    """Enter *contexts* at the same time; when one fails, none stays entered beyond *stack*."""
+    async with asyncio.TaskGroup() as entering:
+        tasks = [entering.create_task(stack.enter_async_context(context)) for context in contexts]
+    return [task.result() for task in tasks]
 
 
 @contextmanager
@@ -131,14 +150,7 @@ class PoolProcess(ClientProcess):
             "tasks": list(tasks),
             "timeout_ms": timeout_ms,
         }
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, "-m", "tests.support.client_process"],
-            env={**settings.inherited(), **embedded_aws.CREDENTIALS},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LINE_BYTES_MAX,
-        )
-        started = cls(process, app, way)
+        started = cls(await program("tests.support.client_process"), app, way)
         try:
             await started._tell(json.dumps(orders))
             assert await started._hear() == "ready", f"{app} ended at once"
