@@ -13,6 +13,10 @@ them in `.local/bench/peers.json`:
 - asks: requests to the table a call (to Redis: round trips)
 - first: the longest that any process waited for its first call to be let in
 - Jain: the index of fairness over the processes' mean times to a finished task; 1 is fair
+
+Then one of four processes is killed while it holds slots. Calls last 6 s at most by agreement, so the locks of
+`dynamo-dlm` last 6 s, an untouched count of `concurrency-limit` expires after 6 s, and our pool has the times of stage
+`test`. Prints how long after the kill all slots were busy again upstream.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ import os
 import shutil
 import statistics
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +44,10 @@ from infra.local.waiting import until
 from tests.support.crowd import ClientProcess, Results, Seen, Task, batch, expected_audio
 from tests.support.peer_gates import LOCKS_TABLE
 from tests.support.pool_process import CLOCK, LIMIT, Ground, all_entered, pools_table, program
+from volcengine_client.limits import DEFAULT_TIMES, TEST_TIMES, PoolTimes
 
 CALLERS, TASKS, MEAN_MS = 10, 20, 600
+KILLED_TASKS, KILLED_MAX_MS = 150, 25_000  # more to speak than can be spoken while slots are awaited
 ROUNDS = int(os.environ.get("PEERS_ROUNDS", "3"))
 TOLD = ROOT / ".local/bench/peers.json"
 BATCHES = [batch(caller, TASKS) for caller in range(CALLERS)]
@@ -79,6 +85,7 @@ PEERS = (
     Peer("a fixed tenth for each", calls_max=LIMIT // CALLERS),
     Peer("no coordination", "open"),
 )
+KILLED = PEERS[1], PEERS[3], PEERS[5]  # each in its kindest use
 
 
 class PeerProcess(ClientProcess):
@@ -147,39 +154,82 @@ async def answers(cache: redis.Redis) -> None:
     await until(does, what="redis-server answers", within_ms=10_000, clock=CLOCK)
 
 
-async def test_peers(table_url: str, tmp_path: Path) -> None:
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncIterator[redis.Redis | None]:
+    """Return a Redis server; None when there is none on this machine."""
     command = shutil.which("redis-server")
-    peers = [peer for peer in PEERS if command or peer.kind != "concurrency-limit"]
     if command is None:
         print("\nno redis-server here, so concurrency-limit is left out; on Debian: apt-get install redis-server")  # noqa: T201
-    measured: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
-    with redis_server(command, tmp_path) if command else nullcontext() as cache:
-        if cache is not None:
-            await answers(cache)
-        for _ in range(ROUNDS):
-            for peer in peers:
-                measured[peer.name].append(await play(peer, table_url, cache))
-                tell(peer.name, measured[peer.name][-1])
-    rows = {
-        name: {figure: statistics.median(one[figure] for one in all_) for figure in FIGURES}
-        for name, all_ in measured.items()
-    }
+        yield None
+        return
+    with redis_server(command, tmp_path) as client:
+        await answers(client)
+        yield client
+
+
+def possible(peers: Iterable[Peer], cache: redis.Redis | None) -> list[Peer]:
+    """Return those that have what they need."""
+    return [peer for peer in peers if cache is not None or peer.kind != "concurrency-limit"]
+
+
+async def test_peers(table_url: str, cache: redis.Redis | None) -> None:
+    measured: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in possible(PEERS, cache)}
+    for _ in range(ROUNDS):
+        for peer in possible(PEERS, cache):
+            measured[peer.name].append(await play(peer, table_url, cache))
+            tell(peer.name, measured[peer.name][-1])
+    rows: list[dict[str, Any]] = [
+        {"name": name, **{figure: statistics.median(one[figure] for one in rounds) for figure in FIGURES}}
+        for name, rounds in measured.items()
+    ]
     print(f"\nmedians of {ROUNDS}")  # noqa: T201
-    for name, row in rows.items():
-        tell(name, row)
-    keep(rows)
+    for row in rows:
+        tell(row["name"], row)
+    keep(rows=rows)
+
+
+async def test_one_of_four_is_killed(table_url: str, cache: redis.Redis | None) -> None:
+    rows = []
+    for peer in possible(KILLED, cache):
+        row = {"name": peer.name, **await kill_one(peer, table_url, cache)}
+        rows.append(row)
+        back = (
+            f"busy again after {row['back_s']:5.1f} s"
+            if row["back_s"]
+            else f"not back in {KILLED_MAX_MS / 1_000:.0f} s"
+        )
+        print(  # noqa: T201
+            f"{peer.name:<32} {row['held']} slots held by the killed one, {back}  peak {row['peak']}"
+            f"  refused {row['refused']}",
+            flush=True,
+        )
+    keep(killed=rows)
+
+
+@asynccontextmanager
+async def crew(
+    peer: Peer,
+    batches: Sequence[Sequence[Task]],
+    table_url: str,
+    cache: redis.Redis | None,
+    *,
+    times: PoolTimes = DEFAULT_TIMES,
+) -> AsyncIterator[tuple[Ground, list[PeerProcess]]]:
+    """Start a process for each batch, all ready."""
+    async with Ground.of(table_url, mean_ms=MEAN_MS) as ground, AsyncExitStack() as stack:
+        orders = {**orders_for(peer, ground, cache), "times": asdict(times)}
+        running = [PeerProcess.running({**orders, "tasks": list(tasks)}, table_url) for tasks in batches]
+        processes = await all_entered(stack, running)
+        if cache is not None:
+            cache.config_resetstat()
+        await ground.simulator.order(reset=True)
+        yield ground, processes
 
 
 async def play(peer: Peer, table_url: str, cache: redis.Redis | None) -> dict[str, float]:
     """Let ten processes speak through *peer*, and return the figures."""
     batches = [[task for turn in zip(*BATCHES, strict=True) for task in turn]] if peer.is_one_process else BATCHES
-    async with Ground.of(table_url, mean_ms=MEAN_MS) as ground, AsyncExitStack() as stack:
-        orders = orders_for(peer, ground, cache)
-        running = [PeerProcess.running({**orders, "tasks": tasks}, table_url) for tasks in batches]
-        processes = await all_entered(stack, running)
-        if cache is not None:
-            cache.config_resetstat()
-        await ground.simulator.order(reset=True)
+    async with crew(peer, batches, table_url, cache) as (ground, processes):
         since_ms: int = (await ground.simulator.record()).report["since_ms"]
         for process in processes:
             await process.go()
@@ -190,6 +240,49 @@ async def play(peer: Peer, table_url: str, cache: redis.Redis | None) -> dict[st
         asked = round_trips(cache)
     spoken = await asyncio.to_thread(spoken_count, batches, [outcome["results"] for outcome in outcomes])
     return {**figures(seen, since_ms), "lost": CALLERS * TASKS - spoken, "requests_a_call": asked / seen.gauge["calls"]}
+
+
+async def kill_one(peer: Peer, table_url: str, cache: redis.Redis | None) -> dict[str, Any]:
+    """Kill one of four processes that all hold slots, and return when all slots were busy again upstream."""
+    batches = [batch(caller, KILLED_TASKS) for caller in range(4)]
+    async with crew(peer, batches, table_url, cache, times=TEST_TIMES) as (ground, processes):
+        for process in processes:
+            await process.go()
+
+        async def all_speak() -> bool:
+            seen = await ground.seen()
+            return seen.gauge["in_flight"] == LIMIT and all(speaking(seen, tasks) for tasks in batches)
+
+        await until(all_speak, what="all speak", within_ms=30_000, clock=CLOCK)
+        processes[0].process.kill()
+        killed_at_ms = CLOCK.monotonic_ms()
+        held = speaking(await ground.seen(), batches[0])
+
+        async def are_back() -> bool:
+            is_over = CLOCK.monotonic_ms() > killed_at_ms + KILLED_MAX_MS
+            return is_over or full_again_ms(await ground.seen(), killed_at_ms) is not None
+
+        await until(are_back, what="the slots are back", within_ms=2 * KILLED_MAX_MS, clock=CLOCK)
+        seen = await ground.seen()
+    back_ms = full_again_ms(seen, killed_at_ms)
+    return {
+        "held": held,
+        "back_s": None if back_ms is None else back_ms / 1_000,
+        "peak": seen.gauge["peak"],
+        "refused": sum(seen.gauge["refusals"].values()),
+    }
+
+
+def speaking(seen: Seen, tasks: Sequence[Task]) -> int:
+    """Return how many calls for *tasks* are in progress."""
+    texts = {task["text"] for task in tasks}
+    return sum(call["text"] in texts and call["ended_at_ms"] is None for call in seen.calls)
+
+
+def full_again_ms(seen: Seen, killed_at_ms: int) -> int | None:
+    """Return how long after the kill all slots were busy, once the calls of the killed one had ended."""
+    steps = [(at_ms, count) for at_ms, count in seen.gauge["steps"] if at_ms > killed_at_ms + 3 * MEAN_MS]
+    return next((at_ms - killed_at_ms for at_ms, count in steps if count == LIMIT), None)
 
 
 def orders_for(peer: Peer, ground: Ground, cache: redis.Redis | None) -> dict[str, Any]:
@@ -248,7 +341,7 @@ def spoken_s(admitted: Seen, tasks: Sequence[Task], since_ms: int) -> list[float
     return [(call["ended_at_ms"] - since_ms) / 1_000 for call in admitted.calls if call["text"] in texts]
 
 
-def tell(name: str, row: Mapping[str, float]) -> None:
+def tell(name: str, row: Mapping[str, Any]) -> None:
     """Print one line."""
     print(  # noqa: T201
         f"{name:<32} {row['seconds']:5.1f} s  busy {row['busy']:6.1%}  peak {row['peak']:2.0f}"
@@ -258,9 +351,9 @@ def tell(name: str, row: Mapping[str, float]) -> None:
     )
 
 
-def keep(rows: Mapping[str, Mapping[str, float]]) -> None:
-    """Write the table down for those who draw it."""
+def keep(**parts: Any) -> None:
+    """Write figures down for those who draw them, beside those that are there."""
     TOLD.parent.mkdir(parents=True, exist_ok=True)
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    content = {"when_utc": when, "rows": [{"name": name, **row} for name, row in rows.items()]}
+    kept = json.loads(TOLD.read_text(encoding="utf-8")) if TOLD.exists() else {}
+    content = {**kept, "when_utc": datetime.now(UTC).isoformat(timespec="seconds"), **parts}
     TOLD.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -4,10 +4,11 @@ Each is used as its users do who read its documentation with care:
 
 - `dynamo-dlm` 2.1.0, a lock on DynamoDB with `concurrency=10`, which tries ten lock names one after the other with a
   conditional write each. One lock object a thread, made beforehand, since each makes a boto3 client of its own. The
-  lock lasts 60 s, the longest that a call may take; its default of 10 s would let go in the middle of a long call.
-- `concurrency-limit` 1.2.0, a hash on Redis with an entry a holder, asked every 0.1 s (its default). Its default of
-  giving up after 10 s is raised, since a batch wants to wait; it gets a connection pool of redis-py's, since its own
-  passes an argument that redis-py refuses.
+  lock lasts as long as a call may take, 60 s; its default of 10 s would let go in the middle of a long call.
+- `concurrency-limit` 1.2.0, a hash on Redis with an entry a holder, asked every 0.1 s (its default), which expires
+  when nobody came in for as long as a call may take, 60 s (its default too). Its default of giving up after 10 s is
+  raised, since a batch wants to wait; it gets a connection pool of redis-py's, since its own passes an argument that
+  redis-py refuses.
 
 Both block, so a process has as many threads as calls that it may make at once. With *one waiter a process* only one of
 its threads waits at a time, which spares the table and is the kindest use of both.
@@ -26,7 +27,6 @@ import concurrency_limit
 import dynamo_dlm
 import redis
 
-HOLD_MAX_S = 60
 WAIT_MAX_S = 600
 LOCKS_TABLE = "locks"
 
@@ -51,9 +51,9 @@ def open_gate() -> Gate:
     return nullcontext
 
 
-def dynamo_dlm_gate(key: str, limit: int) -> Gate:
+def dynamo_dlm_gate(key: str, limit: int, hold_max_s: int) -> Gate:
     """Hold one of the locks of `dynamo-dlm`; for one thread."""
-    lock = dynamo_dlm.DynamoDbLock(key, duration=HOLD_MAX_S, table_name=LOCKS_TABLE, concurrency=limit)
+    lock = dynamo_dlm.DynamoDbLock(key, duration=hold_max_s, table_name=LOCKS_TABLE, concurrency=limit)
 
     @contextmanager
     def held() -> Iterator[None]:
@@ -66,11 +66,11 @@ def dynamo_dlm_gate(key: str, limit: int) -> Gate:
     return held
 
 
-def concurrency_limit_gate(key: str, limit: int, port: int) -> Gate:
+def concurrency_limit_gate(key: str, limit: int, hold_max_s: int, port: int) -> Gate:
     """Hold a place of `concurrency-limit`; for all threads of a process."""
     connections = redis.BlockingConnectionPool(host="127.0.0.1", port=port, max_connections=2 * limit)  # type: ignore[no-untyped-call]
     where = concurrency_limit.RedisConfiguration(connection_pool=connections)
-    how = concurrency_limit.LimitConfiguration(key=key, limit=limit, limit_timeout=WAIT_MAX_S, limit_expire=HOLD_MAX_S)
+    how = concurrency_limit.LimitConfiguration(key=key, limit=limit, limit_timeout=WAIT_MAX_S, limit_expire=hold_max_s)
 
     @contextmanager
     def held() -> Iterator[None]:

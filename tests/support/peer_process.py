@@ -24,7 +24,7 @@ from tests.support.peer_gates import (
     open_gate,
     with_one_waiter,
 )
-from volcengine_client import SharedPool, TaskItem, TaskResult, VolcengineConcurrentTTS, VolcengineError
+from volcengine_client import PoolTimes, SharedPool, TaskItem, TaskResult, VolcengineConcurrentTTS, VolcengineError
 from volcengine_client.answer import Outcomes
 from volcengine_client.clock import SystemClock
 from volcengine_client.limits import DEFAULT_TIMES
@@ -107,19 +107,22 @@ class Crew:
 
 def pool_client(orders: dict[str, Any]) -> Speak:
     """Return the library's own way: through the pool, or alone in this process when none is named."""
-    shared = SharedPool(**orders["pool"]) if orders["pool"] else None
+    times = PoolTimes(**orders["times"])
+    shared = SharedPool(**orders["pool"], times=times) if orders["pool"] else None
     client = VolcengineConcurrentTTS(pool=shared, concurrency=orders["calls_max"], **orders["client"])
     return client.generate_batch_sync
 
 
 def peer(orders: dict[str, Any]) -> Speak:
     """Return how the peer that is named speaks."""
-    calls_max, key, limit = orders["calls_max"], orders["client"]["app_id"], orders["limit"]
+    calls_max = orders["calls_max"]
+    how = {"key": orders["client"]["app_id"], "limit": orders["limit"]}
+    how["hold_max_s"] = orders["times"]["upstream_call_max_ms"] // 1_000
     kinds: dict[str, Callable[[], list[Gate]]] = {
         "pool": list,
         "open": lambda: [open_gate()] * calls_max,
-        "dynamo-dlm": lambda: [dynamo_dlm_gate(key, limit) for _ in range(calls_max)],
-        "concurrency-limit": lambda: [concurrency_limit_gate(key, limit, orders["redis_port"])] * calls_max,
+        "dynamo-dlm": lambda: [dynamo_dlm_gate(**how) for _ in range(calls_max)],
+        "concurrency-limit": lambda: [concurrency_limit_gate(**how, port=orders["redis_port"])] * calls_max,
     }
     gates = kinds[orders["peer"]]()
     if not gates:

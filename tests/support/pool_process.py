@@ -18,6 +18,7 @@ import aiohttp
 
 from infra.local import embedded_aws, settings
 from infra.local.simulator import Simulator
+from infra.local.upstream.record import Gauge
 from tests.support.crowd import LINE_BYTES_MAX, ClientProcess, Seen, Task
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.emulated_dynamodb import emulated_dynamodb
@@ -102,8 +103,11 @@ class Ground:
             yield cls(table_url, url, simulator, f"account-{secrets.token_hex(4)}")
 
     async def seen(self) -> Seen:
-        """Return what the upstream saw of the account."""
-        return Seen.of(await self.simulator.record(), self.account)
+        """Return what the upstream saw of the account, though it be nothing yet."""
+        record = await self.simulator.record()
+        if self.account not in record.report["accounts"]:
+            return Seen(Gauge().report(now_ms=0), [], LIMIT)
+        return Seen.of(record, self.account)
 
     async def look(self) -> Reply:
         """Read the pool."""
