@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -23,6 +23,7 @@ from tests.support.crowd import LINE_BYTES_MAX, ClientProcess, Seen, Task
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.emulated_dynamodb import emulated_dynamodb
 from volcengine_client.clock import SystemClock
+from volcengine_client.errors import PoolTableError
 from volcengine_client.limits import PoolTimes
 from volcengine_client.pool.dynamodb import DynamoDBTable
 from volcengine_client.pool.slots import PoolState
@@ -30,6 +31,7 @@ from volcengine_client.pool.table import Reply
 
 T = TypeVar("T")
 LIMIT = 10
+LOOKS_MAX = 3
 CLOCK = SystemClock()
 
 
@@ -94,13 +96,16 @@ class Ground:
     upstream_url: str
     simulator: Simulator
     account: str
+    table: DynamoDBTable
 
     @classmethod
     @asynccontextmanager
     async def of(cls, table_url: str, **rules: Any) -> AsyncIterator[Self]:
         """Start an upstream that behaves by *rules*."""
+        client = embedded_aws.client("dynamodb", table_url)
+        table = DynamoDBTable("pools", client=client, clock=CLOCK)
         async with upstream_process(**rules) as (url, simulator):
-            yield cls(table_url, url, simulator, f"account-{secrets.token_hex(4)}")
+            yield cls(table_url, url, simulator, f"account-{secrets.token_hex(4)}", table)
 
     async def seen(self) -> Seen:
         """Return what the upstream saw of the account, though it be nothing yet."""
@@ -110,9 +115,11 @@ class Ground:
         return Seen.of(record, self.account)
 
     async def look(self) -> Reply:
-        """Read the pool."""
-        client = embedded_aws.client("dynamodb", self.table_url)
-        return await DynamoDBTable("pools", client=client, clock=CLOCK).read(self.account)
+        """Read the pool; a machine that is very busy may need more than one try."""
+        for _ in range(LOOKS_MAX):
+            with suppress(PoolTableError):
+                return await self.table.read(self.account)
+        return await self.table.read(self.account)
 
     async def state(self) -> PoolState:
         """Return the pool as it stands."""
