@@ -55,9 +55,10 @@ USAGES = (
 )
 
 CASES = {
-    "5,000 x 2, limit 500, 50 shards": Case(),
-    "the same, one of 5 apps has 80 %": Case(apps=(16, 1, 1, 1, 1)),
-    "5,000 x 2, limit 1,000, 100 shards": Case(limit=1_000, shards=100),
+    "5,000 callers x 2 tasks, limit 500, 25 shards": Case(),
+    "the same in 5 apps, one of which has 80 % of the callers": Case(apps=(16, 1, 1, 1, 1)),
+    "400 callers x 2 tasks, limit 40, 2 shards": Case(callers=400, limit=40, shards=2),
+    "the same without lines: everyone is in an item": Case(callers=400, limit=40, shards=2, has_lines=False),
 }
 
 
@@ -110,6 +111,7 @@ def test_thousands_of_callers(name: str) -> None:
 
 LINES: dict[str, Callable[[Figures], float]] = {
     "throughput / one semaphore's": lambda run: run.ratio,
+    "the same until 99 % of the calls are over": lambda run: run.ratio_of_most,
     "writes a call": lambda run: run.writes,
     "reads a call": lambda run: run.reads,
     "write units a call": lambda run: run.write_units,
@@ -122,7 +124,6 @@ LINES: dict[str, Callable[[Figures], float]] = {
     "largest item, bytes": lambda run: run.size_peak,
     "calls in progress at most": lambda run: run.peak,
     "moves to another shard a caller": lambda run: run.moves,
-    "second homes a caller": lambda run: run.seconds,
     "Jain index over apps while all have work": lambda run: run.jain,
     "longest wait for a first call, s": lambda run: run.wait_max_s,
     "real time of the simulation, s": lambda run: run.took_s,

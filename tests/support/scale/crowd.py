@@ -13,7 +13,8 @@ from typing import Any
 
 import looptime
 
-from tests.support.scale.shards import Member, Shards
+from tests.support.scale.member import Member
+from tests.support.scale.shards import Shards
 from tests.support.scale.table import MeteredTable
 from tests.support.virtual_time import END_S, TrueTime, VirtualClock
 from volcengine_client.models import TaskItem
@@ -32,6 +33,7 @@ class Case:
         tasks: A caller's batch.
         limit: The account's.
         shards: Into how many it is cut.
+        has_lines: Whether those who wait for long wait in lines.
         arrivals_ms: Within which all callers come, evenly.
         apps: Parts of the callers, one an app.
     """
@@ -39,9 +41,10 @@ class Case:
     callers: int = 5_000
     tasks: int = 2
     limit: int = 500
-    shards: int = 50
+    shards: int = 25
+    has_lines: bool = True
     arrivals_ms: int = 1_000
-    apps: tuple[int, ...] = (1, 1, 1, 1, 1)
+    apps: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,10 @@ class Upstream:
         self.in_flight_count -= 1
         self.spans.append(Span(caller.name, caller.app, began_ms, now_ms()))
 
-    @property
-    def last_end_ms(self) -> float:
-        """When the last call was over."""
-        return max(span.ended_ms for span in self.spans)
+    def ended_ms(self, part: float = 1.0) -> float:
+        """Return when that part of the calls was over."""
+        ends_ms = sorted(span.ended_ms for span in self.spans)
+        return ends_ms[math.ceil(part * len(ends_ms)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +138,8 @@ def in_virtual_time(play: Callable[[], Coroutine[Any, Any, None]]) -> None:
         loop.close()
 
 
-def semaphore_ms(case: Case, seed: int) -> float:
-    """Return how long the same calls take with one semaphore in one process: the best there can be."""
+def with_semaphore(case: Case, seed: int) -> Upstream:
+    """Make the same calls with one semaphore in one process: the best there can be."""
     upstream = Upstream(case.limit)
 
     async def play() -> None:
@@ -153,7 +156,7 @@ def semaphore_ms(case: Case, seed: int) -> float:
         await asyncio.gather(*map(come, crowd(case, seed)))
 
     in_virtual_time(play)
-    return upstream.last_end_ms
+    return upstream
 
 
 @dataclass(slots=True)
@@ -161,16 +164,16 @@ class Scene:
     """One run.
 
     Attributes:
-        semaphore_ms: How long the same calls take with one semaphore.
+        ideal: The same calls with one semaphore.
         took_s: Real time.
     """
 
     case: Case
     callers: list[Caller]
     upstream: Upstream
+    ideal: Upstream
     table: MeteredTable
     members: list[Member] = field(default_factory=list)
-    semaphore_ms: float = 0.0
     took_s: float = 0.0
 
 
@@ -180,8 +183,8 @@ def played(case: Case, seed: int) -> Scene:
     random.seed(seed)  # participants' waits
     clock = VirtualClock(TrueTime())
     table = MeteredTable(clock=clock, chance=Random(f"table {seed}"))
-    scene = Scene(case, crowd(case, seed), Upstream(case.limit), table)
-    shards = Shards("server", case.limit, case.shards)
+    scene = Scene(case, crowd(case, seed), Upstream(case.limit), with_semaphore(case, seed), table)
+    shards = Shards("server", case.limit, case.shards, has_lines=case.has_lines)
     texts = [str(index) for index in range(case.tasks)]
 
     async def come(caller: Caller) -> None:
@@ -198,6 +201,5 @@ def played(case: Case, seed: int) -> Scene:
 
     in_virtual_time(play)
     assert len(scene.upstream.spans) == case.callers * case.tasks
-    scene.semaphore_ms = semaphore_ms(case, seed)
     scene.took_s = time.monotonic() - began_s
     return scene

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from tests.support.scale.costs import dollars
 from tests.support.scale.crowd import Case, Scene, Span, played
 
+MOST = 0.99
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """The run in numbers; a call is one of the upstream's.
 
     Attributes:
-        ratio: Throughput beside one semaphore's.
+        ratio: Throughput beside one semaphore's, until the last call is over.
+        ratio_of_most: The same until 99 % of the calls are, so that one long call at the end does not decide.
         writes: Writes a call, refused conditions included.
         reads: Reads a call.
         write_units: A call.
@@ -28,7 +31,6 @@ class Figures:
         read_peak: The same.
         size_peak: Bytes of the largest item.
         moves: Changes of shard a caller.
-        seconds: Second homes a caller.
         jain: Of apps, over their use of slots while all have work.
         wait_max_s: The longest that a caller waited for its first call.
         waits_s: The median of it by app.
@@ -37,6 +39,7 @@ class Figures:
     """
 
     ratio: float
+    ratio_of_most: float
     writes: float
     reads: float
     write_units: float
@@ -47,7 +50,6 @@ class Figures:
     read_peak: int
     size_peak: int
     moves: float
-    seconds: float
     jain: float
     wait_max_s: float
     waits_s: Mapping[str, float]
@@ -69,7 +71,8 @@ class Figures:
         for caller in callers:
             by_app[caller.app].append(waits_s[caller.name])
         return cls(
-            ratio=scene.semaphore_ms / scene.upstream.last_end_ms,
+            ratio=scene.ideal.ended_ms() / scene.upstream.ended_ms(),
+            ratio_of_most=scene.ideal.ended_ms(MOST) / scene.upstream.ended_ms(MOST),
             writes=table.write_count / len(spans),
             reads=table.read_count / len(spans),
             write_units=sum(meter.writes.total() for meter in meters) / len(spans),
@@ -80,7 +83,6 @@ class Figures:
             read_peak=max(max(meter.reads.values()) for meter in meters),
             size_peak=max(meter.size_peak_bytes for meter in meters),
             moves=sum(member.move_count for member in scene.members) / len(callers),
-            seconds=sum(member.second_count for member in scene.members) / len(callers),
             jain=_jain(spans),
             wait_max_s=max(waits_s.values()),
             waits_s={app: statistics.median(waits) for app, waits in sorted(by_app.items())},

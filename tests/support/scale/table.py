@@ -15,6 +15,7 @@ from tests.support.scale.costs import (
     read_units,
     write_units,
 )
+from tests.support.scale.line import Line
 from volcengine_client.clock import Clock, TableTime
 from volcengine_client.errors import PoolTableError
 from volcengine_client.pool.dynamodb import DynamoDBTable
@@ -72,6 +73,7 @@ class MeteredTable:
         self.write_count = 0
         self.conflict_count = 0
         self.throttle_count = 0
+        self._lines: defaultdict[str, Line] = defaultdict(Line)
         self._inner = MemoryTable(clock=clock)
         self._clock = clock
         self._chance = chance
@@ -99,6 +101,39 @@ class MeteredTable:
 
     async def names(self) -> list[str]:
         return await self._inner.names()
+
+    async def read_line(self, name: str) -> Line:
+        """Return a line as it is now."""
+        await self._go()
+        meter = self.meters[name]
+        await self._use(meter.reads, read_units(meter.size_bytes), READ_UNITS_A_SECOND_MAX)
+        self.read_count += 1
+        line = self._lines[name]
+        await self._lag()
+        return line
+
+    async def draw_ticket(self, name: str, app: str) -> tuple[int, Line]:
+        """Draw the next ticket of an app; return its number, and the line with it."""
+        await self._go()
+        line = await self._put_line(name, self._lines[name].with_ticket(app))
+        return line.drawn[app], line
+
+    async def call_tickets(self, name: str, seen: Line, after: Line) -> bool:
+        """Call tickets, unless others were called since; tickets drawn since stay drawn."""
+        await self._go()
+        line = self._lines[name]
+        is_applied = line.called == seen.called
+        self.conflict_count += not is_applied
+        await self._put_line(name, Line(line.drawn, after.called, after.called_at_ms) if is_applied else line)
+        return is_applied
+
+    async def _put_line(self, name: str, line: Line) -> Line:
+        meter = self.meters[name]
+        await self._use(meter.writes, write_units(meter.resize(line.size_bytes)), WRITE_UNITS_A_SECOND_MAX)
+        self.write_count += 1
+        self._lines[name] = line
+        await self._lag()
+        return line
 
     @property
     def _second(self) -> int:
