@@ -6,7 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from volcengine_client import __version__
 from volcengine_client.batch import speak_batch
@@ -41,6 +41,8 @@ from volcengine_gateway.journal import Journal, Spoken
 from volcengine_gateway.report import report_of, slots_in_use, summary_of
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.settings import Settings
+
+T = TypeVar("T")
 
 SERVICE = "volcengine-concurrent-tts"
 HEALTH_AGE_MAX_MS = 1_000
@@ -237,7 +239,7 @@ class Gateway:
             raise UnknownPoolError("No pool has this name; a pool begins with the first batch in it")
         return json.dumps(told)
 
-    async def _told(self, name: str, tell: Callable[..., dict[str, Any]]) -> dict[str, Any] | None:
+    async def _told(self, name: str, tell: Callable[..., T]) -> T | None:
         pool = self._pools.get(name) or Pool(name, table=self._table, times=self.settings.times, clock=self.clock)
         state = await pool.state()
         return None if state is None else tell(name, state, now_lo_ms=pool.now_lo_ms(), times=pool.times)

@@ -58,13 +58,14 @@ def test_a_report_names_positions_and_reasons() -> None:
     told = {one["holder"]: one for one in report["participants"]}
     order = sorted((one["position"], holder) for holder, one in told.items() if one["position"])
     assert [holder for _, holder in order] == ["early", "late", "greedy", "night"]
-    assert told["early"]["why"].startswith("next")
-    assert "turns" in told["late"]["why"]
+    assert "next in line" in told["early"]["why"]
+    assert "behind 1 of app other" in told["late"]["why"]
     assert "interactive" in told["night"]["why"]
-    assert told["holder"]["why"] == "has the 1 slots that it wants"
     assert told["ghost"]["why"].startswith("not heard of")
     assert told["leaver"]["why"] == "has left"
+    assert (told["holder"]["slots"], told["greedy"]["slots"]) == ([0], [])
     assert (told["holder"]["held"], told["greedy"]["held"]) == (1, 0)
+    assert (told["holder"]["waited_ms"], told["early"]["waited_ms"]) == (None, 10)
 
 
 def test_a_report_tells_each_slot() -> None:
@@ -75,6 +76,27 @@ def test_a_report_tells_each_slot() -> None:
         (1, "", True, False),
         (2, "gone", False, True),
     ]
+
+
+def test_a_report_tells_what_the_limit_is_cut_to_and_why() -> None:
+    report = report_of("server", STATE, now_lo_ms=NOW_MS, times=DEFAULT_TIMES)
+
+    assert report["cap"] == {"n": 2, "until_ms": LIVE_MS}
+    assert report["why_cut"] is not None
+
+
+def test_a_cut_that_has_climbed_back_is_none() -> None:
+    later_ms = LIVE_MS + 3_600_000
+
+    assert summary_of("server", STATE, now_lo_ms=later_ms, times=DEFAULT_TIMES)["cap"] is None
+
+
+def test_without_knowledge_of_the_time_a_cut_stands_and_no_wait_is_told() -> None:
+    report = report_of("server", STATE, now_lo_ms=None, times=DEFAULT_TIMES)
+
+    assert report["cap"] == {"n": 2, "until_ms": LIVE_MS}
+    assert report["now_ms"] is None
+    assert {one["waited_ms"] for one in report["participants"]} == {None}
 
 
 def test_a_pool_that_nobody_ever_joined_has_no_limit() -> None:
