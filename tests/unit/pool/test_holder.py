@@ -23,7 +23,7 @@ from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
 
 pytestmark = IN_VIRTUAL_TIME
 
-DRAIN_MS = TIMES.send_max_ms + TIMES.upstream_call_max_ms
+DRAIN_MS = TIMES.drain_ms
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
 
 
@@ -54,7 +54,8 @@ async def test_the_first_slot_on_a_warm_pool_takes_one_round_trip() -> None:
         assert machine.clock.monotonic_ms() - began_at_ms <= 6
 
 
-async def test_a_remembered_state_that_is_no_longer_true_costs_one_more_write() -> None:
+async def test_a_remembered_state_that_is_no_longer_true_costs_two_more_writes() -> None:
+    """It joins first, and takes when the others reckon with it."""
     world = World()
     machine, other = world.machine(), world.machine()
     async with AsyncExitStack() as stack:
@@ -65,8 +66,15 @@ async def test_a_remembered_state_that_is_no_longer_true_costs_one_more_write() 
         machine.pool.begin_invocation()
         await leased(stack, machine.holder(terms(2)), want=2)
 
-        assert machine.table.counts == {"write": 2}
+        _, joins, takes = machine.table.requests
+
+        assert machine.table.counts == {"write": 3}
         assert machine.table.conflict_count == 1
+        assert joins.before is not None
+        assert joins.after is not None
+        assert takes.after is not None
+        assert joins.after.slots == joins.before.slots
+        assert len(takes.after.slots) == 2
 
 
 async def test_one_write_takes_all_slots_that_there_is_work_for() -> None:

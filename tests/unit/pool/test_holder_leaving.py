@@ -18,7 +18,7 @@ from volcengine_client.pool.slots import SHUT
 
 pytestmark = IN_VIRTUAL_TIME
 
-DRAIN_MS = TIMES.send_max_ms + TIMES.upstream_call_max_ms
+DRAIN_MS = TIMES.drain_ms
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.pools import NAME, TIMES, Machine, World, call, entry, leased, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
-from volcengine_client.limits import CAP_MS, QUANTUM_MS, QUEUE_MAX, READ_HOLDING_MS
+from volcengine_client.limits import CAP_MS, QUANTUM_MS, QUEUE_MAX, READ_HOLDING_MS, REFUSED_AGAIN_MS
 from volcengine_client.pool.holder import Holder, Terms
 from volcengine_client.pool.slots import Cap, Limit, PoolState
 
@@ -237,8 +237,10 @@ async def test_refusals_cut_the_limit_once_not_again_and_again() -> None:
     world = World()
     async with Party(world, terms(10)) as party:
         await world.clock().sleep(2_000)
-        for number in range(4):
-            party.machine.pool.note_call(number, duration_ms=5, is_refused=True)
+        for _ in range(2):
+            for number in range(4):
+                party.machine.pool.note_call(number, duration_ms=5, is_refused=True)
+            await world.clock().sleep(REFUSED_AGAIN_MS)
         await world.clock().sleep(2_500)
         state = await world.state()
 

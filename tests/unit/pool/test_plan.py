@@ -393,12 +393,36 @@ def test_a_cut_leaves_one_slot() -> None:
     assert _written(view(pool, refused_count=50)).cap == Cap(1, NOW_MS + CAP_MS)
 
 
+def test_a_cut_that_climbed_too_high_falls_back_to_what_was_there() -> None:
+    pool = state(held(me=(0,)), {"me": FRESH}, cap=Cap(5, NOW_MS))
+
+    assert view(pool).height == 6
+    assert _written(view(pool, refused_count=1)).cap == Cap(5, NOW_MS + CAP_MS)
+    assert _written(view(pool, refused_count=4)).cap == Cap(5, NOW_MS + CAP_MS)
+
+
+def test_a_modest_caller_cuts_the_pools_limit_not_its_own() -> None:
+    pool = state(held(me=(0,)), {"me": replace(FRESH, limit=2)})
+
+    assert _written(view(pool, terms=terms(2), refused_count=1)).cap == Cap(9, NOW_MS + CAP_MS)
+
+
+def test_refused_slots_rest_until_the_calls_beyond_a_cut_have_ended() -> None:
+    cut = Cap(7, NOW_MS + CAP_MS)
+    queue = {"me": FRESH, "other": entry(want=1)}
+    refused = frozenset({0})
+
+    assert view(state(held(me=(0,), other=(7,)), queue, cap=cut), refused=refused).resting == refused
+    assert view(state(held(me=(0,), other=(6,)), queue, cap=cut), refused=refused).resting == frozenset()
+    assert view(state(held(me=(0,), other=(9,)), queue), refused=refused).resting == frozenset()
+
+
 def test_nobody_takes_slots_above_a_cut() -> None:
     assert _own(_written(view(state(cap=Cap(4, NOW_MS + 1)), want=9))) == {0, 1, 2, 3}
 
 
 def test_a_cut_that_has_climbed_back_is_removed_by_the_next_write() -> None:
-    gone, not_yet = Cap(8, NOW_MS - CAP_MS), Cap(8, NOW_MS - CAP_MS + 1)
+    gone, not_yet = Cap(8, NOW_MS - CAP_STEP_MS), Cap(8, NOW_MS - CAP_STEP_MS + 1)
 
     assert _written(view(state(cap=gone), want=1)).cap is None
     assert _written(view(state(cap=not_yet), want=1)).cap == not_yet

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import (
-    QUEUE_MAX,
     QUANTUM_MS,
+    QUEUE_MAX,
     SWAP_QUANTUM_MS,
     TAKE_DELAY_MS,
 )
@@ -366,7 +366,8 @@ def test_a_quantum_begins_when_its_holder_was_last_served_a_slot() -> None:
     long_ago, lately = NOW_MS - QUANTUM_MS, NOW_MS - QUANTUM_MS + 1
     rest = tuple(range(1, 10))
     pools = [
-        state(held(me=(0,), other=rest), {"me": entry(since_ms=since_ms), "w": _waits()}) for since_ms in (lately, long_ago)
+        state(held(me=(0,), other=rest), {"me": entry(since_ms=since_ms), "w": _waits()})
+        for since_ms in (lately, long_ago)
     ]
 
     assert [_gives(view(pool)) for pool in pools] == [set(), {0}]
@@ -438,3 +439,20 @@ def test_one_who_waits_but_is_dead_is_owed_nothing() -> None:
     seen = _holding(*range(10), want=10, queue={"dead": _waits(9, expires_at_ms=NOW_MS)})
 
     assert _gives(seen) == set()
+
+
+# --- a slot just taken ------------------------------------------------------------------------------------------------
+
+
+def test_a_slot_taken_late_serves_a_call_before_it_is_given_to_who_was_slow() -> None:
+    """Else who took it would lose its place in the line, and have had nothing."""
+    owing = _holding(0, 1, want=2, queue={"x": _waits(since_ms=1)})
+
+    assert _gives(owing) == {1}
+    assert _gives(replace(owing, unused=frozenset({1}))) <= {0}
+
+
+def test_background_gives_even_a_slot_just_taken_to_an_interactive_one() -> None:
+    night = _holding(0, want=1, queue={"x": _waits()}, terms=terms(is_background=True), unused=frozenset({0}))
+
+    assert _gives(night) == {0}

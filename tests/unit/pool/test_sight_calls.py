@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from tests.support.pools import NAME, World
+import asyncio
+
+from tests.support.pools import NAME, World, state
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import (
     CALL_TIME_FIRST_MS,
     CALL_TIMES_AGE_MS,
     CALL_TIMES_ENOUGH,
     CALL_TIMES_KEPT,
-    REFUSALS_BEFORE_CAP,
-    REFUSALS_SHARE,
-    REFUSALS_WINDOW_MS,
+    CAP_MS,
+    REFUSED_AGAIN_MS,
+    REFUSED_KEPT_MS,
     PoolTimes,
 )
 from volcengine_client.pool.holder import Pool
+from volcengine_client.pool.slots import Cap
 
 pytestmark = IN_VIRTUAL_TIME
 
@@ -88,45 +91,78 @@ async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
 
 
 async def test_a_lone_refusal_is_the_upstreams_count_lagging() -> None:
-    pool = World().machine().pool
-    _was_refused(pool, *range(REFUSALS_BEFORE_CAP - 1))
-
-    assert pool.refused_count() == 0
-
-
-async def test_refusals_close_to_each_other_count_by_the_slots_that_they_met() -> None:
     machine = World().machine()
-    _was_refused(machine.pool, 1, 2, 2, 2, 5)
-    await machine.clock.sleep(REFUSALS_WINDOW_MS)
+    _was_refused(machine.pool, *range(10))
+    await machine.clock.sleep(REFUSED_AGAIN_MS - 1)
+    _was_refused(machine.pool, *range(10))
+
+    assert machine.pool.refused_count() == 0
+    assert machine.pool.refused() == frozenset(range(10))
+
+
+async def test_a_slot_refused_again_a_while_later_is_somebody_elses_and_so_are_those_refused_beside_it() -> None:
+    machine = World().machine()
+    _was_refused(machine.pool, 1, 2, 5)
+    await machine.clock.sleep(REFUSED_AGAIN_MS)
+    _was_refused(machine.pool, 2)
 
     assert machine.pool.refused_count() == 3
 
 
-async def test_refusals_far_from_each_other_do_not_count() -> None:
+async def test_a_slot_on_which_a_call_went_well_since_is_not_refused() -> None:
     machine = World().machine()
-    for number in range(REFUSALS_BEFORE_CAP * 2):
-        _was_refused(machine.pool, number)
-        await machine.clock.sleep(REFUSALS_WINDOW_MS // (REFUSALS_BEFORE_CAP - 1))
+    _was_refused(machine.pool, 0, 1)
+    await machine.clock.sleep(REFUSED_AGAIN_MS)
+    _was_refused(machine.pool, 0, 1)
+    _spoke(machine.pool, 100)
 
+    assert machine.pool.refused() == {1}
+    assert machine.pool.refused_count() == 1
+
+
+async def test_refusals_of_long_ago_do_not_count() -> None:
+    machine = World().machine()
+    for _ in range(3):
+        _was_refused(machine.pool, 1)
+        await machine.clock.sleep(REFUSED_KEPT_MS + 1)
+
+    assert machine.pool.refused() == frozenset()
+    _was_refused(machine.pool, 1)
     assert machine.pool.refused_count() == 0
 
 
-async def test_refusals_beside_many_calls_that_went_well_are_the_upstreams_count_lagging() -> None:
+async def test_where_a_cut_limit_climbs_one_refusal_says_that_it_climbed_too_high() -> None:
+    world = World()
+    machine = world.machine()
+    await world.put(state(cap=Cap(7, world.truth.now_ms() + CAP_MS)))
+    await machine.pool.read()
+    _was_refused(machine.pool, 7)
+    assert machine.pool.refused_count() == 0
+    await machine.clock.sleep(CAP_MS + 1_100)
+    await machine.pool.read()
+    _was_refused(machine.pool, 7)
+
+    assert machine.pool.refused_count() == 1
+
+
+async def test_refusals_that_led_to_a_cut_count_no_more_but_their_slots_rest() -> None:
+    machine = World().machine()
+    _was_refused(machine.pool, 1)
+    await machine.clock.sleep(REFUSED_AGAIN_MS)
+    _was_refused(machine.pool, 1)
+    machine.pool.forget_refusals()
+
+    assert machine.pool.refused_count() == 0
+    assert machine.pool.refused() == {1}
+
+
+async def test_a_refusal_wakes_those_who_may_have_to_cut_the_limit() -> None:
     pool = World().machine().pool
-    _was_refused(pool, 1, 2, 3)
-    _spoke(pool, *[100] * (3 * REFUSALS_SHARE - 3))
+    woken = asyncio.Event()
+    pool.watchers.add(woken)
+    _was_refused(pool, 1)
 
-    assert pool.refused_count() == 3
-    _spoke(pool, 100)
-    assert pool.refused_count() == 0
-
-
-async def test_refusals_that_led_to_a_cut_are_forgotten() -> None:
-    pool = World().machine().pool
-    _was_refused(pool, *range(REFUSALS_BEFORE_CAP))
-    pool.forget_refusals()
-
-    assert pool.refused_count() == 0
+    assert woken.is_set()
 
 
 async def test_a_pool_lives_by_the_default_times() -> None:

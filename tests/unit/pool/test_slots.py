@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state
-from volcengine_client.limits import CAP_MS, ENTRIES_A_WRITE_MAX, PoolTimes
+from volcengine_client.limits import CAP_STEP_MS, ENTRIES_A_WRITE_MAX, PoolTimes
 from volcengine_client.pool.slots import (
     SHUT,
     Cap,
@@ -125,7 +125,15 @@ def test_who_follows_uses_the_settled_limit_and_who_sets_its_own(mine: Limit, se
 
 @pytest.mark.parametrize(
     ("late_ms", "height"),
-    [(-3 * CAP_MS, 3), (-CAP_MS, 3), (-1, 3), (0, 4), (CAP_MS - 1, 4), (CAP_MS, 5), (7 * CAP_MS, 11)],
+    [
+        (-3 * CAP_STEP_MS, 3),
+        (-CAP_STEP_MS, 3),
+        (-1, 3),
+        (0, 4),
+        (CAP_STEP_MS - 1, 4),
+        (CAP_STEP_MS, 5),
+        (7 * CAP_STEP_MS, 11),
+    ],
 )
 def test_a_cut_climbs_back_by_one_at_a_time(late_ms: int, height: int) -> None:
     assert Cap(3, NOW_MS).now(NOW_MS + late_ms) == height
@@ -137,8 +145,8 @@ def test_slots_may_be_used_below_bound_limit_and_cut() -> None:
     assert state().height(20, NOW_MS) == 10
     assert state().height(3, NOW_MS) == 3
     assert capped.height(20, NOW_MS - 1) == 4
-    assert capped.height(20, NOW_MS + CAP_MS) == 6
-    assert capped.height(20, NOW_MS + 60 * CAP_MS) == 10
+    assert capped.height(20, NOW_MS + CAP_STEP_MS) == 6
+    assert capped.height(20, NOW_MS + 60 * CAP_STEP_MS) == 10
 
 
 def test_without_the_time_a_cut_counts_at_its_lowest() -> None:

@@ -54,12 +54,16 @@ def bounds(error: errors.VolcengineError) -> list[int | None]:
 
 def test_waits_grow_and_a_lone_concurrency_refusal_waits_less() -> None:
     assert bounds(BUSY) == [399, 799, 1_599, 3_199]
-    assert bounds(CROWDED) == [149, 449, 1_349, 4_049]
+    assert bounds(CROWDED) == [200, 600, 1_800, 5_000]
 
 
 def test_jitter_is_full() -> None:
     assert wait_before_retry_ms(BUSY, attempt=3, chance=0.0) == 0
     assert wait_before_retry_ms(BUSY, attempt=3, chance=0.5) == 800
+
+
+def test_a_call_refused_for_concurrency_rests_for_half_of_the_bound_at_least() -> None:
+    assert [wait_before_retry_ms(CROWDED, attempt=attempt, chance=0.0) for attempt in (1, 2)] == [100, 300]
 
 
 def test_a_repeated_request_is_tried_again_once() -> None:

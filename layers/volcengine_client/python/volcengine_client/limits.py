@@ -77,10 +77,10 @@ TABLE_FAILURES_MAX = 8  # failures in a row after which those who wait without a
 LEAVE_MAX_MS = 2_500  # how long leaving may take; then the leases run out by themselves
 CLOSE_MAX_MS = 5_000  # how long closing a client may take
 WEIGHT_MAX = 100  # an app's share against others'
-REFUSALS_WINDOW_MS = 3_000  # refusals for concurrency within this are counted together
-REFUSALS_BEFORE_CAP = 3  # fewer are taken for the upstream's count lagging behind ours
-REFUSALS_SHARE = 5  # as one in so many calls, or fewer, they are too
-CAP_MS = 10_000  # how long a cut of the limit lasts before it climbs by one
+REFUSED_AGAIN_MS = 80  # a slot still refused after this is somebody else's; before, the upstream's count lags behind
+REFUSED_KEPT_MS = 2_000  # for how long a refusal says anything of its slot
+CAP_MS = 15_000  # how long a cut of the limit lasts before it climbs
+CAP_STEP_MS = 2_500  # how long it then takes to climb by one
 CALLERS_POOL_KEPT_MS = 86_400_000  # the item of a caller's own pool expires a day after its last use
 
 

@@ -22,6 +22,7 @@ from volcengine_client.limits import (
     TABLE_RETRY_MAX_MS,
     TICK_MS,
 )
+from volcengine_client.pool.lease import Lease
 from volcengine_client.pool.pace import next_read_ms
 from volcengine_client.pool.plan import give_ups, gives_up, leaving, next_write, outlook
 from volcengine_client.pool.sight import Pool
@@ -30,47 +31,6 @@ from volcengine_client.pool.table import Reply
 from volcengine_client.pool.view import Terms, View
 
 __all__ = ["Holder", "Lease", "Pool", "Terms"]
-
-
-class Lease:
-    """The right to make one call, on one slot; also what the call tells of itself.
-
-    Between `ready` and `answered` the call's end is in doubt: when it is released then, its slot goes into drain.
-    """
-
-    def __init__(self, holder: Holder, number: int) -> None:
-        self.number = number
-        self.send_max_ms = holder.pool.times.send_max_ms
-        self._holder = holder
-        self._began_at_ms: int | None = None
-        self._is_answered = False
-
-    def ready(self) -> None:
-        """Check the lease, as the last thing before the request's first byte leaves (I1).
-
-        Raises:
-            LeaseLostError: The call may not start; nothing was sent.
-        """
-        self._holder.check(self.number)
-        self._began_at_ms = self._holder.pool.clock.monotonic_ms()
-
-    def sent(self) -> None:
-        """Note that the request is on the wire."""
-
-    def answered(self) -> None:
-        """Note that the upstream has answered: it no longer counts the call."""
-        self._is_answered = True
-
-    def ended(self, *, is_refused: bool) -> None:
-        """Note what came of the call: refused for concurrency, or worked on by the upstream."""
-        if self._began_at_ms is not None:
-            duration_ms = self._holder.pool.clock.monotonic_ms() - self._began_at_ms
-            self._holder.pool.note_call(self.number, duration_ms=duration_ms, is_refused=is_refused)
-
-    @property
-    def in_doubt_since_ms(self) -> int | None:
-        """When the call began whose end is unknown; None when there is none."""
-        return None if self._is_answered else self._began_at_ms
 
 
 class Holder:
@@ -95,6 +55,7 @@ class Holder:
         self._want = 0
         self._owned: dict[int, Slot] = {}
         self._busy: set[int] = set()
+        self._unused: set[int] = set()
         self._drained_at_ms: dict[int, int] = {}
         self._revision = 0
         self._is_crowded = False
@@ -281,6 +242,7 @@ class Holder:
 
     def _own(self, state: PoolState) -> None:
         """Take as usable what an applied write of our own shows as ours, and nothing else."""
+        self._unused = {n for n in state.held_by(self.holder_id) if n in self._unused or n not in self._owned}
         self._owned = state.held_by(self.holder_id)
 
     def _note_success(self) -> None:
@@ -336,8 +298,10 @@ class Holder:
             estimate_ms=pool.estimate_ms(),
             call_ms=pool.usual_call_ms(),
             is_crowded=self._is_crowded,
+            refused=pool.refused(),
             refused_count=pool.refused_count(),
             kept_until_s=pool.kept_until_s(),
+            unused=frozenset(self._unused if self._next_waiter() else ()),
         )
 
     def _serve(self) -> None:
@@ -346,11 +310,12 @@ class Holder:
             return
         view = self._view()
         due = give_ups(view, outlook(view)) if view.idle else frozenset()
-        for number in sorted(view.idle - due):
+        for number in sorted(view.idle - due - view.resting):
             waiter = self._next_waiter()
             if waiter is not None and number < view.height and self._may_start(number):
                 self._waiters.popleft()
                 self._busy.add(number)
+                self._unused.discard(number)
                 waiter.set_result(Lease(self, number))
                 if self.waited_ms is None:
                     self.waited_ms = self.pool.clock.monotonic_ms() - self._joined_at_ms

@@ -147,6 +147,8 @@ def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
         taker = everyone[next(line(usable), view.holder_id)]
         if taker is giver or not is_due(giver, taker, load, held_ms=view.served_ms):
             continue
+        if number in view.unused and giver.is_background == taker.is_background:
+            continue  # who was too late to take it gets it after one call; else the giver lost its place for nothing
         yield number
         everyone.update({giver.holder_id: less, taker.holder_id: replace(taker, held=taker.held + 1)})
         load.update({giver.app: -1, taker.app: 1})
@@ -250,10 +252,10 @@ def eviction(view: View) -> str | None:
 
 def next_cap(view: View) -> Cap | None:
     """Return the cut of the limit after this write: deeper after refusals, gone when it has climbed back."""
-    height = view.height
-    if view.refused_count:
-        return Cap(max(1, height - view.refused_count), view.estimate_ms + CAP_MS)
     cap = view.state.cap
+    if view.refused_count:
+        floor = cap.n if cap is not None and cap.is_climbing(view.now_lo_ms) else 1  # what was there before it climbed
+        return Cap(max(floor, view.pool_height - view.refused_count), view.estimate_ms + CAP_MS)
     if cap is not None and view.now_lo_ms is not None and cap.now(view.now_lo_ms) >= view.settled.n:
         return None
     return cap

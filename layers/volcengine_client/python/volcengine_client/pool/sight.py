@@ -17,9 +17,8 @@ from volcengine_client.limits import (
     CALL_TIMES_KEPT,
     DEFAULT_TIMES,
     ENTRIES_A_WRITE_MAX,
-    REFUSALS_BEFORE_CAP,
-    REFUSALS_SHARE,
-    REFUSALS_WINDOW_MS,
+    REFUSED_AGAIN_MS,
+    REFUSED_KEPT_MS,
     REGRESSES_MAX,
     PoolTimes,
 )
@@ -80,7 +79,8 @@ class Pool:
         self._lost: PoolState | None = None
         self._free_since_ms: dict[int, int] = {}
         self._regress_count = 0
-        self._calls: deque[tuple[int, int, bool]] = deque(maxlen=CALL_TIMES_KEPT)
+        self._refused_at_ms: dict[int, int] = {}
+        self._refused_since_ms: dict[int, int] = {}
         self._pid = os.getpid()
         self._call_times: deque[tuple[int, int]] = deque(maxlen=CALL_TIMES_KEPT)
 
@@ -248,9 +248,18 @@ class Pool:
 
     def note_call(self, number: int, *, duration_ms: int, is_refused: bool) -> None:
         """Remember a call that the upstream answered: how long it took, or that it was refused for concurrency."""
-        self._calls.append((self.clock.monotonic_ms(), number, is_refused))
-        if not is_refused:
-            self._call_times.append((self.clock.monotonic_ms(), duration_ms))
+        now_ms = self.clock.monotonic_ms()
+        if is_refused:
+            if number not in self.refused():
+                self._refused_since_ms.pop(number, None)
+            self._refused_since_ms.setdefault(number, now_ms)
+            self._refused_at_ms[number] = now_ms
+            for changed in self.watchers:
+                changed.set()
+        else:
+            self._refused_at_ms.pop(number, None)
+            self._refused_since_ms.pop(number, None)
+            self._call_times.append((now_ms, duration_ms))
 
     def call_time_ms(self) -> int:
         """Return how long all but one in a hundred calls take; with a margin while few were seen, a guess before."""
@@ -267,20 +276,27 @@ class Pool:
             return 0
         return sum(duration_ms for _, duration_ms in self._call_times) // len(self._call_times)
 
-    def refused_count(self) -> int:
-        """Return how many slots somebody else seems to use, by the calls lately refused on them.
+    def refused(self) -> frozenset[int]:
+        """Return the slots whose last call was lately refused for concurrency."""
+        since_ms = self.clock.monotonic_ms() - REFUSED_KEPT_MS
+        return frozenset(number for number, at_ms in self._refused_at_ms.items() if at_ms >= since_ms)
 
-        0 while refusals are few, alone or beside many calls that went well: then the upstream's count lags behind.
+    def refused_count(self) -> int:
+        """Return how many slots somebody else seems to use, by the calls refused on them since the last cut.
+
+        0 while none was refused for long: then the upstream's count lags behind. Where a cut of the limit climbs, one
+        refusal says that it has climbed too high.
         """
-        since_ms = self.clock.monotonic_ms() - REFUSALS_WINDOW_MS
-        recent = [(number, is_refused) for at_ms, number, is_refused in self._calls if at_ms >= since_ms]
-        refused = [number for number, is_refused in recent if is_refused]
-        is_lag = len(refused) < REFUSALS_BEFORE_CAP or len(refused) * REFUSALS_SHARE < len(recent)
-        return 0 if is_lag else len(set(refused))
+        refused = self.refused() & self._refused_since_ms.keys()
+        cap = None if self.snapshot is None else self.snapshot.cap
+        is_sure = (cap is not None and cap.is_climbing(self.now_lo_ms())) or any(
+            self._refused_at_ms[number] - self._refused_since_ms[number] >= REFUSED_AGAIN_MS for number in refused
+        )
+        return len(refused) if is_sure else 0
 
     def forget_refusals(self) -> None:
         """Start counting anew: the limit was cut."""
-        self._calls.clear()
+        self._refused_since_ms.clear()
 
     def _note_free_slots(self, state: PoolState, now_ms: int) -> None:
         height = state.limit.n if state.limit is not None else 0

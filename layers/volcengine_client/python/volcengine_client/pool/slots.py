@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from volcengine_client.limits import CAP_MS, ENTRIES_A_WRITE_MAX, PoolTimes
+from volcengine_client.limits import CAP_STEP_MS, ENTRIES_A_WRITE_MAX, PoolTimes
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -74,9 +74,13 @@ class Cap:
     until_ms: int
 
     def now(self, now_lo_ms: int) -> int:
-        """Return the cut's height: *n* until `until_ms`, then one more for each `CAP_MS`."""
+        """Return the cut's height: *n* until `until_ms`, then one more for each `CAP_STEP_MS`."""
         late_ms = now_lo_ms - self.until_ms
-        return self.n if late_ms < 0 else self.n + 1 + late_ms // CAP_MS
+        return self.n if late_ms < 0 else self.n + 1 + late_ms // CAP_STEP_MS
+
+    def is_climbing(self, now_lo_ms: int | None) -> bool:
+        """Tell whether the next call tries a slot more than is known to be there."""
+        return now_lo_ms is not None and now_lo_ms >= self.until_ms
 
 
 @dataclass(frozen=True, slots=True)

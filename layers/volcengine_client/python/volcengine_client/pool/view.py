@@ -56,8 +56,10 @@ class View:
         estimate_ms: A guess at it from an earlier invocation when there is no sample; never used to reclaim.
         call_ms: How long a call takes on average; 0: it knows of none.
         is_crowded: Its last write met another's: it joins first, and takes when the others reckon with it.
-        refused_count: Calls lately refused for concurrency although the pool kept its limit: foreign use.
+        refused: Slots whose last call was lately refused for concurrency.
+        refused_count: How many of them somebody else seems to use, though the pool kept its limit: foreign use.
         kept_until_s: When the table may forget the item; None: never.
+        unused: Slots taken for which no call was tried yet, while one waits for it here.
     """
 
     holder_id: str
@@ -75,8 +77,10 @@ class View:
     estimate_ms: int
     call_ms: int
     is_crowded: bool = False
+    refused: frozenset[int] = frozenset()
     refused_count: int = 0
     kept_until_s: int | None = None
+    unused: frozenset[int] = frozenset()
 
     @property
     def settled(self) -> Limit:
@@ -92,6 +96,17 @@ class View:
     def height(self) -> int:
         """It may start calls on slot numbers below this now."""
         return replace(self.state, limit=self.settled).height(self.bound, self.now_lo_ms)
+
+    @property
+    def pool_height(self) -> int:
+        """Anybody may start calls on slot numbers below this now, whatever its own bound."""
+        return replace(self.state, limit=self.settled).height(self.settled.n, self.now_lo_ms)
+
+    @property
+    def resting(self) -> frozenset[int]:
+        """Refused slots that wait for calls beyond a cut of the limit to end: until then those have the room."""
+        is_cut = self.state.cap is not None and any(number >= self.pool_height for number in self.state.slots)
+        return self.refused if is_cut else frozenset()
 
     @property
     def idle(self) -> frozenset[int]:

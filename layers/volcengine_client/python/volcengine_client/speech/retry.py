@@ -7,7 +7,7 @@ from volcengine_client.limits import ATTEMPTS_MAX
 
 BASE_MS = 400  # the first wait is below this, each further bound is twice the last
 GROWTH = 2
-CONCURRENCY_BASE_MS = 150  # a lone refusal is the upstream's count lagging behind: ask again soon
+CONCURRENCY_BASE_MS = 200  # a lone refusal is the upstream's count lagging behind: ask again soon, but not at once
 CONCURRENCY_GROWTH = 3  # several are somebody else's calls: give them time
 CAP_MS = 5_000  # no wait is longer
 
@@ -42,4 +42,5 @@ def wait_before_retry_ms(error: VolcengineError, *, attempt: int, chance: float)
     else:
         base_ms, growth = BASE_MS, GROWTH
     bound_ms = min(CAP_MS, base_ms * growth ** (attempt - 1))
-    return max(int(chance * bound_ms), error.retry_after_ms or 0)
+    share = (1 + chance) / 2 if isinstance(error, ConcurrencyExceededError) else chance
+    return max(int(share * bound_ms), error.retry_after_ms or 0)
