@@ -246,7 +246,7 @@ class Machine:
         self._wall_error_ms = ahead_ms
 
     def _monotonic_now_ms(self) -> float:
-        if self.frozen in {Freeze.SUSPENDED, Freeze.PARKED}:
+        if self.frozen is not None and self.frozen in {Freeze.SUSPENDED, Freeze.PARKED}:
             return self._base_ms
         return self._base_ms + (self.world.now_ms - self._base_true_ms) * self._rate
 

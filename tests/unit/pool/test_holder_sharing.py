@@ -12,7 +12,15 @@ import pytest
 
 from tests.support.pools import NAME, TIMES, Machine, World, call, entry, leased, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
-from volcengine_client.limits import CAP_MS, QUANTUM_MS, QUEUE_MAX, READ_HOLDING_MS, REFUSED_AGAIN_MS
+from volcengine_client.limits import (
+    CAP_MS,
+    QUANTUM_MS,
+    QUEUE_MAX,
+    READ_HOLDING_MS,
+    READ_SLOWEST_MS,
+    REFUSED_AGAIN_MS,
+    TICK_MS,
+)
 from volcengine_client.pool.holder import Holder, Terms
 from volcengine_client.pool.slots import Cap, Limit, PoolState
 
@@ -252,10 +260,10 @@ async def test_refusals_cut_the_limit_once_not_again_and_again() -> None:
 
 
 async def _crowded(world: World, count: int = QUEUE_MAX) -> Machine:
-    """Fill the queue with live waiters of one app, beside a holder of the only slot."""
+    """Fill the queue of a pool of two slots with live waiters of one app, that come after all who are interactive."""
     expires_at_ms = world.truth.now_ms() + 3_600_000
     queue = {
-        f"w{number:03}": entry(app="crowd", since_ms=number, expires_at_ms=expires_at_ms, want=0)
+        f"w{number:03}": entry(app="crowd", since_ms=number, expires_at_ms=expires_at_ms, is_background=True)
         for number in range(count)
     }
     await world.put(PoolState(queue=queue, limit=Limit(2, 0)))
@@ -310,7 +318,7 @@ async def test_one_who_had_to_give_way_waits_outside_or_comes_back() -> None:
         assert waiter.holder_id in (await world.state()).queue
 
 
-async def test_a_holder_that_was_swept_from_a_full_queue_blocks_no_event_loop() -> None:
+async def test_a_holder_that_was_swept_from_a_full_queue_comes_back_and_gives_up_what_is_due() -> None:
     """Once it found its slot due to others and could not write, again and again without ever waiting."""
     world = World()
     machine = world.machine()
@@ -327,9 +335,12 @@ async def test_a_holder_that_was_swept_from_a_full_queue_blocks_no_event_loop() 
             some = dict(list(queue.items())[: start + 40])
             assert (await world.table.write(NAME, swept, PoolState(0, swept.slots, some, swept.limit))).is_applied
             swept = await world.state()
-        holder.want(0)
-        await machine.clock.sleep(3_000)
+        await machine.clock.sleep(READ_SLOWEST_MS + TICK_MS)
+        back = await world.state()
+        await machine.clock.sleep(QUANTUM_MS)
 
+        assert holder.holder_id in back.queue
+        assert back.held_by(holder.holder_id)
         assert (await world.state()).held_by(holder.holder_id) == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from volcengine_client.limits import CONCURRENCY_MAX, WEIGHT_MAX, PoolTimes
 from volcengine_client.pool.share import Standing, standing_of
@@ -36,7 +37,7 @@ class Terms:
         assert 1 <= self.weight <= WEIGHT_MAX
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """All that a participant goes by when it decides.
 
@@ -82,59 +83,59 @@ class View:
     kept_until_s: int | None = None
     unused: frozenset[int] = frozenset()
 
-    @property
+    @cached_property
     def settled(self) -> Limit:
         """The account's limit, once this participant has written."""
         return settled_limit(self.state.limit, self.terms.limit)
 
-    @property
+    @cached_property
     def bound(self) -> int:
         """It uses slot numbers below this, limit and cap apart."""
         return bound_of(self.terms.limit, self.settled)
 
-    @property
+    @cached_property
     def height(self) -> int:
         """It may start calls on slot numbers below this now."""
         return replace(self.state, limit=self.settled).height(self.bound, self.now_lo_ms)
 
-    @property
+    @cached_property
     def pool_height(self) -> int:
         """Anybody may start calls on slot numbers below this now, whatever its own bound."""
         return replace(self.state, limit=self.settled).height(self.settled.n, self.now_lo_ms)
 
-    @property
+    @cached_property
     def resting(self) -> frozenset[int]:
         """Refused slots that wait for calls beyond a cut of the limit to end: until then those have the room."""
         is_cut = self.state.cap is not None and any(number >= self.pool_height for number in self.state.slots)
         return self.refused if is_cut else frozenset()
 
-    @property
+    @cached_property
     def idle(self) -> frozenset[int]:
         """Slots without a call in progress or in doubt."""
         return frozenset(self.owned.keys() - self.busy - self.shut.keys())
 
-    @property
+    @cached_property
     def leftover(self) -> frozenset[int]:
         """Slots that the table still ties to it, though it gave them up or never learned that it got them."""
         return frozenset(self.state.held_by(self.holder_id).keys() - self.owned.keys() - self.busy - self.shut.keys())
 
-    @property
+    @cached_property
     def useful(self) -> frozenset[int]:
         """Slots that serve tasks now or at the next boundary."""
         return frozenset(number for number in self.owned if number not in self.shut and number < self.height)
 
-    @property
+    @cached_property
     def missing(self) -> int:
         """How many more slots it has work for."""
         return max(0, min(self.want, self.terms.hold_max) - len(self.useful))
 
-    @property
+    @cached_property
     def served_ms(self) -> int:
         """How long ago it was last served a slot, or let one go."""
         seen = self.state.queue.get(self.holder_id)
         return 0 if seen is None else self.estimate_ms - seen.since_ms
 
-    @property
+    @cached_property
     def standing(self) -> Standing:
         """Its own standing, by what it knows better than the snapshot."""
         return standing_of(self.holder_id, self.entry(revision=0), held=len(self.useful | self.busy), bound=self.height)
