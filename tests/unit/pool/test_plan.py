@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
-from volcengine_client.limits import CAP_MS, CONCURRENCY_MAX, ENTRIES_A_WRITE_MAX, WEIGHT_MAX
+from volcengine_client.limits import CAP_MS, CAP_STEP_MS, CONCURRENCY_MAX, ENTRIES_A_WRITE_MAX, WEIGHT_MAX
 from volcengine_client.pool.plan import gives_up, is_renewal_due, next_write, outlook
 from volcengine_client.pool.slots import Cap, Change, Entry, Limit, PoolState, Slot
 from volcengine_client.pool.view import View, entry_lease_ms

@@ -274,13 +274,12 @@ def _holding(*numbers: int, queue: dict[str, Any] | None = None, want: int | Non
 
 
 def _later(seen: View, late_ms: int) -> View:
-    """Return the same view, so much later; everybody is still alive."""
-    queue = {
-        holder_id: replace(one, expires_at_ms=one.expires_at_ms + late_ms)
-        for holder_id, one in seen.state.queue.items()
-    }
+    """Return the same view, so much later; all that there is was renewed."""
+    slots = {n: replace(one, expires_at_ms=one.expires_at_ms + late_ms) for n, one in seen.state.slots.items()}
+    queue = {key: replace(one, expires_at_ms=one.expires_at_ms + late_ms) for key, one in seen.state.queue.items()}
+    pool = replace(seen.state, slots=slots, queue=queue)
     now_ms = NOW_MS + late_ms
-    return replace(seen, state=replace(seen.state, queue=queue), now_lo_ms=now_ms, estimate_ms=now_ms)
+    return replace(seen, state=pool, owned=pool.held_by("me"), now_lo_ms=now_ms, estimate_ms=now_ms)
 
 
 def test_a_slot_is_kept_between_tasks_while_nobody_waits() -> None:
