@@ -1,4 +1,4 @@
-"""Schedules that once broke a law, or still do, told one by one."""
+"""Schedules that once broke a law, told one by one."""
 
 from __future__ import annotations
 
@@ -37,15 +37,11 @@ def test_short_suspensions_leave_no_bound_behind(seed: int) -> None:
     assert run(plan_of(seed)).breaches == ()
 
 
-@pytest.mark.xfail(strict=True, reason="tasks that wait for room in the answer count as wanting a slot")
 def test_a_batch_that_waits_for_room_in_its_answer_keeps_no_idle_slot_from_another() -> None:
     """I2, I7: for as long as its own slowest call takes."""
     assert run(plan_of(505543)).breaches == ()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who gave a slot up takes it back after TAKE_DELAY_MS, before one far away can have taken it"
-)
 def test_a_newcomer_far_from_the_table_is_served_beside_one_near_it() -> None:
     """I7."""
     breaches = [run(_quiet(seed), newcomers_weather=FAR).breaches for seed in range(60)]
