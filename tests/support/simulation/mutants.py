@@ -11,6 +11,7 @@ from tests.support.simulation import table as table_module
 from tests.support.simulation.actors import RecordingHolder
 from tests.support.simulation.table import TableWay
 from volcengine_client import answer as answer_module
+from volcengine_client.errors import PoolTableError
 from volcengine_client.models import TaskResult
 from volcengine_client.pool import holder as holder_module
 from volcengine_client.pool import plan as plan_module
@@ -82,6 +83,15 @@ async def _look_and_believe(original: Any, holder: RecordingHolder) -> None:
     await original(holder)
     if holder.pool.snapshot is not None:
         holder._own(holder.pool.snapshot)
+
+
+async def _write_and_use_again(original: Any, holder: RecordingHolder, view: View, after: PoolState) -> int:
+    try:
+        wait_ms: int = await original(holder, view, after)
+    except PoolTableError:
+        holder._owned = dict(view.owned)
+        raise
+    return wait_ms
 
 
 async def _send_and_forget(original: Any, holder: RecordingHolder, before: PoolState, after: PoolState) -> Reply:
@@ -188,6 +198,7 @@ MUTANTS = {
     "no own revision": Mutant((_changed(table_module, "applied", _applied_without_own_revision),)),
     "an old snapshot adopted": Mutant(((Pool, "adopt", _adopt_any),)),
     "a belief taken from a read": Mutant((_changed(HOLDER, "_look", _look_and_believe),)),
+    "a slot used again after a lost reply": Mutant((_changed(HOLDER, "_write", _write_and_use_again),)),
     "eventually consistent reads": Mutant((_changed(TableWay, "read", _read_old),)),
     "no tombstone": Mutant((_changed(HOLDER, "_send", _send_and_forget),)),
     "never acting on a free slot": Mutant((_changed(holder_module, "outlook", _never_take),)),
