@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,29 @@ async def test_a_pool_that_exists_is_not_made_again_but_told(table: PoolTable) -
     assert not reply.is_applied
     assert reply.state == made
     assert (await table.read(NAME)).state == made
+
+
+FULL = entry(app="x", weight=3, is_background=True, is_new=True, left_count=70, call_ms=432)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"is_background": False}, {"is_new": False}, {"left_count": 0}, {"call_ms": 0}]
+)
+async def test_all_that_an_entry_says_survives(table: PoolTable, changes: dict[str, Any]) -> None:
+    made = await _made(table, state(queue={"me": replace(FULL, **changes)}))
+    later = replace(made, queue={"me": replace(FULL, revision=2, **changes)})
+    reply = await _write(table, made, later)
+
+    assert made.queue == {"me": replace(FULL, **changes)}
+    assert reply.state == replace(later, rev=2)
+
+
+@pytest.mark.parametrize("changes", [{"is_new": False}, {"left_count": 71}, {"call_ms": 0}])
+async def test_an_entry_that_says_something_else_has_changed(table: PoolTable, changes: dict[str, Any]) -> None:
+    made = await _made(table, state(queue={"me": FULL}))
+    seen = replace(made, queue={"me": replace(FULL, **changes)})
+
+    assert not (await _write(table, seen, replace(made, queue={"me": replace(FULL, revision=2)}))).is_applied
 
 
 async def test_an_empty_pool_survives(table: PoolTable) -> None:

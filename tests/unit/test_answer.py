@@ -178,6 +178,53 @@ async def test_all_who_wait_are_woken() -> None:
     assert await asyncio.gather(*others) == [True] * 5
 
 
+async def test_every_open_task_may_be_called_while_none_waits_for_room() -> None:
+    room = _room(tasks=4, files=4)
+    async with room.reserved(TASK):
+        assert room.callable_count(3) == 3
+
+
+async def test_while_some_wait_for_room_only_those_that_have_it_may_be_called() -> None:
+    """Slots for the others would stand idle, and those who wait for slots would go without."""
+    room = _room(tasks=4, files=2.5)
+    async with room.reserved(TASK):
+        async with room.reserved(TASK):
+            other = asyncio.create_task(_has_room(room))
+            await asyncio.sleep(1)
+            assert room.callable_count(4) == 2
+        await other
+        assert room.callable_count(4) == 4
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_one_that_no_longer_waits_for_room_is_forgotten(is_cancelled: bool) -> None:
+    room = _room(tasks=3, files=1.5)
+    async with room.reserved(TASK):
+        other = asyncio.create_task(_has_room(room))
+        await asyncio.sleep(1)
+        if is_cancelled:
+            other.cancel()
+        else:
+            room.spend(TASK, audio_bytes_expected(TASK))
+    await asyncio.wait({other})
+
+    assert room.callable_count(3) == 3
+
+
+async def test_room_tells_when_a_task_gets_it_or_has_to_wait() -> None:
+    room = _room(tasks=3, files=1.5)
+    counts: list[int] = []
+    room.on_change = lambda: counts.append(room.callable_count(3))
+    async with room.reserved(TASK):
+        assert counts == [3]
+        other = asyncio.create_task(_has_room(room))
+        await asyncio.sleep(1)
+        assert counts == [3, 1]
+    await other
+
+    assert counts == [3, 1, 3]
+
+
 async def test_one_who_stops_waiting_takes_no_room() -> None:
     room = _room(tasks=2, files=1)
     async with room.reserved(TASK):

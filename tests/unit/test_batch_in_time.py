@@ -257,6 +257,23 @@ async def test_small_files_let_later_tasks_through() -> None:
     assert codes(response) == [None] * 60
 
 
+async def test_tasks_that_wait_for_room_in_the_answer_keep_no_slots_from_others() -> None:
+    """I7: they start no call before another's audio is in."""
+    world, machine, speaker = bench()
+    _fill(speaker, share=0.5)
+    names = [f"t{number:02}" for number in range(30)]
+    batch = asyncio.create_task(machine.speak(names, speaker, answer_bytes_max=_bytes_max(30, files=3.5)))
+    await machine.clock.sleep(500)
+    state = await world.state()
+    await machine.clock.sleep(60_000)
+
+    assert len(speaker.calls) >= 6
+    assert {one.want for one in state.queue.values()} == {3}
+    assert {one.left_count for one in state.queue.values()} == {3}
+    assert len(state.slots) == 3
+    assert batch.done()
+
+
 async def test_one_long_text_without_room_does_not_keep_out_the_short_ones() -> None:
     _, machine, speaker = bench()
     _fill(speaker, share=1.0)

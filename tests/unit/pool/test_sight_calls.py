@@ -82,6 +82,15 @@ async def test_calls_of_another_hour_say_nothing_of_how_long_one_takes_now() -> 
     assert machine.pool.call_time_ms() == CALL_TIME_FIRST_MS
 
 
+async def test_a_call_usually_takes_as_long_as_calls_did_on_average() -> None:
+    pool = World().machine().pool
+
+    assert pool.usual_call_ms() == 0
+    _spoke(pool, 100, 200, 301)
+    _was_refused(pool, 5)
+    assert pool.usual_call_ms() == 200
+
+
 async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
     pool = World().machine().pool
     _spoke(pool, *[100] * 100)
