@@ -15,7 +15,7 @@ from tests.support.model.search import Finding, Model
 from tests.support.model.shape import Size
 from volcengine_client.limits import PoolTimes
 from volcengine_client.pool import plan
-from volcengine_client.pool.slots import PoolState, Slot
+from volcengine_client.pool.slots import Limit, PoolState, Slot, applied
 
 SMALL = Size(delayed_max=1, has_repeats=False, has_old_snapshots=False, has_late_replies=False, has_sweeps=False)
 
@@ -57,6 +57,13 @@ def applied_without_revisions(state: PoolState, before: PoolState, after: PoolSt
     return applied_unconditionally(state, before, after)
 
 
+def applied_whatever_the_limit(state: PoolState, before: PoolState, after: PoolState) -> PoolState | None:
+    """Take a slot without comparing limit and cap."""
+    limit = state.limit if after.limit == before.limit else after.limit
+    cap = state.cap if after.cap == before.cap else after.cap
+    return applied(state, replace(before, limit=state.limit, cap=state.cap), replace(after, limit=limit, cap=cap))
+
+
 BROKEN = {
     "a lease without drain": ("I1", SMALL, Clauses(has_drain=False)),
     "the call rule left out": ("I1", SMALL, Clauses(may_start_call=always)),
@@ -79,7 +86,17 @@ BROKEN = {
         replace(SMALL, has_old_snapshots=True),
         Clauses(drops_old=False),
     ),
+    "a take that does not compare the limit": (
+        "I1",
+        replace(SMALL, slots=2, terms=(Limit(2, 1), Limit(1, 2)), drops_dead_writes=False),
+        Clauses(applied=applied_whatever_the_limit),
+    ),
     "granting to others": ("I2", replace(SMALL, counts_absence=True), Clauses(hands_over=True)),
+    "clocks that together are wrong by more than the skew, and a drain left to others": (
+        "I1",
+        replace(SMALL, clock_behind=1, clock_ahead=1),
+        Clauses(),
+    ),
     "a clock that is wrong by more than the skew": (
         "I1",
         replace(SMALL, clock_behind=2, clock_ahead=2, has_doubt=False),

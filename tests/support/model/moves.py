@@ -165,7 +165,7 @@ class Moves:
         """Apply the request under way, if its condition is met: the reply comes at once or later."""
         if request.entry[1] == HOPELESS or (after := self.decisions.apply(who, part.entry, table, request)) is None:
             return
-        breach = self._breach(who, table, request)
+        breach = self._breach(who, table._replace(limit=after[0].limit), request)
         done = part._replace(entry=after[1], age=0, snapshot=None)
         owned = owned_of(who, after[0])
         for late in self._remembered(part.late, request) if self.size.has_repeats else (part.late,):
@@ -244,8 +244,8 @@ class Moves:
         return part._replace(phase=phase, calls=calls, reply=None)
 
     def _breach(self, who: int, table: Table, request: Request) -> str:
-        """Return which law an applied write breaks: slots are taken below the limit that the table knows (I1)."""
-        height = self.decisions.height(table._replace(limit=request.limit[1] or table.limit))
+        """Return which law an applied write breaks: slots are taken below the new limit and the cap there was (I1)."""
+        height = self.decisions.height(table)
         for number, old, new in request.slots:
             if new and new[0] == who and (not old or old[0] != who) and number >= height:
                 return f"I1: slot {number} is taken, though the limit is {height}"
