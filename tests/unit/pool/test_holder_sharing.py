@@ -14,6 +14,7 @@ from tests.support.pools import NAME, TIMES, Machine, World, call, entry, leased
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import (
     CAP_MS,
+    GIVE_AGE_MAX_MS,
     QUANTUM_MS,
     QUEUE_MAX,
     READ_HOLDING_MS,
@@ -139,6 +140,33 @@ async def test_a_holder_with_slots_to_spare_gives_them_to_one_who_waits() -> Non
 
         assert machine.clock.monotonic_ms() - began_at_ms <= READ_HOLDING_MS + 150
         holder.check(0)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "kinds"), [(GIVE_AGE_MAX_MS - 50, ["write"]), (GIVE_AGE_MAX_MS + 50, ["read", "write"])]
+)
+async def test_who_gives_up_a_slot_to_others_looks_first_when_it_last_did_so_long_ago(
+    age_ms: int, kinds: list[str]
+) -> None:
+    """Whoever waited may have been served meanwhile."""
+    world = World()
+    machine, other = world.machine(), world.machine()
+    async with AsyncExitStack() as stack:
+        holder = machine.holder(terms(3))
+        await leased(stack, holder, want=3)
+        await stack.enter_async_context(holder.slot())
+        async with holder.slot():
+            waiter = await stack.enter_async_context(other.holder(terms(3)))
+            waiter.want(1)
+            while machine.pool.snapshot is None or waiter.holder_id not in machine.pool.snapshot.queue:
+                await machine.clock.sleep(1)
+            machine.table.requests.clear()
+            await machine.clock.sleep(age_ms)
+            assert not machine.table.requests
+        await machine.clock.sleep(20)
+
+        assert [request.kind for request in machine.table.requests][: len(kinds)] == kinds
+        assert len((await world.state()).held_by(holder.holder_id)) == 2
 
 
 async def test_one_who_grows_takes_what_is_free_at_once() -> None:
