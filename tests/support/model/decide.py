@@ -9,9 +9,10 @@ from itertools import chain, combinations
 from tests.support.model.shape import BUSY, DRAINING, NOT, SHUT, Owned, Pair, Part, Request, Size, Slot, Table
 from volcengine_client.limits import CAP_MS, CONCURRENCY_MAX
 from volcengine_client.pool import slots as pool_slots
-from volcengine_client.pool.plan import Outlook, Terms, View, leaving, next_write, outlook
+from volcengine_client.pool.plan import Outlook, leaving, next_write, outlook
 from volcengine_client.pool.share import Standing
 from volcengine_client.pool.slots import Cap, Change, Entry, Limit, PoolState, may_start_call, rebuilt
+from volcengine_client.pool.view import Terms, View
 
 NOW_MS = 1_000_000  # the true time of every state
 NAMES = "ABCD"
@@ -158,12 +159,12 @@ class Decisions:
             owned=owned,
             busy=frozenset(number for number, call in enumerate(part.calls) if call.kind == BUSY),
             shut={n: hi_ms + call.left for n, call in enumerate(part.calls) if call.kind == DRAINING},
-            tired=frozenset(),
-            weary=frozenset(),
             free_for_ms={},
             revision=max(part.revision, part.snapshot.entry),
             now_lo_ms=NOW_MS + (self.size.clock_ahead if clock_ahead is None else clock_ahead),
+            now_hi_ms=hi_ms,
             estimate_ms=NOW_MS + estimate,
+            call_ms=0,
         )
 
     def may_start(self, who: int, part: Part, number: int) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from volcengine_client.limits import PoolTimes
-from volcengine_client.pool.plan import entry_lease_ms
 from volcengine_client.pool.slots import Limit
+from volcengine_client.pool.view import entry_lease_ms
 
 Slot = tuple[int, int] | tuple[()]  # holder and expiry; empty: missing
 Pair = tuple[int, int] | tuple[()]  # a limit and its version, or a cap and whether it is in force; empty: none

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support.lagging_table import Fate
-from tests.support.pools import TIMES, World, call_in_doubt, leased, terms
+from tests.support.pools import TIMES, World, call, call_in_doubt, leased, terms
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import (
     LEAVE_MAX_MS,
@@ -40,6 +40,22 @@ async def test_who_wants_nothing_asks_nothing() -> None:
         await machine.clock.sleep(10_000)
 
     assert machine.table.counts == {"read": 1, "create": 1}
+
+
+async def test_who_has_no_work_left_gives_all_up_in_the_one_write_of_its_leaving() -> None:
+    world = World()
+    machine, other = world.machine(), world.machine()
+    async with other.holder(terms(2)) as waiting:
+        async with machine.holder(terms(2)) as holder:
+            holder.want(2)
+            await call(holder, machine)
+            waiting.want(2)
+            holder.want(0)
+            write_count = machine.table.counts["write"]
+            await machine.clock.sleep(TIMES.renew_ms * 3)
+
+            assert machine.table.counts["write"] == write_count
+        assert machine.table.counts["write"] == write_count + 1
 
 
 async def test_leaving_takes_a_round_trip_and_no_longer() -> None:

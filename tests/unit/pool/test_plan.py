@@ -223,15 +223,6 @@ def test_who_has_no_work_left_gives_its_slots_to_those_who_wait() -> None:
     assert _own(_written(view(pool, want=1))) == {0}
 
 
-def test_who_has_no_work_left_writes_nothing_before_it_leaves() -> None:
-    """Leaving gives all up in one write."""
-    slots = {0: slot("me", left_ms=1), **held(other=tuple(range(1, 10)))}
-    pool = state(slots, {"me": entry(expires_at_ms=NOW_MS), "w": entry(want=1)})
-
-    assert _write(view(pool, want=0)) is None
-    assert _write(view(pool, want=0, refused_count=3)) is None
-
-
 def test_who_has_no_work_left_renews_while_a_call_is_in_progress() -> None:
     """I1: it is not leaving yet."""
     pool = state({0: slot("me", left_ms=1)}, {"me": entry(expires_at_ms=NOW_MS)})

@@ -193,6 +193,8 @@ class Holder:
         if self._is_in_doubt or self._is_dazed:
             await self._look()
             return 0
+        if not (self._want or self._busy):
+            return TICK_MS  # about to leave, which gives all up in one write
         view = self._view()
         ahead = outlook(view)
         after = next_write(view, ahead)

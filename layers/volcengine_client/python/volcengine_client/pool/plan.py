@@ -188,8 +188,6 @@ def next_write(view: View, ahead: Outlook) -> PoolState | None:
     renews = not has_joined or is_renewal_due(view)
     if not (renews or ahead.takes or gives or view.refused_count):
         return None
-    if has_joined and not view.want and not view.busy:
-        return None  # about to leave, which gives all up in one write
     is_known = has_joined or view.owned  # who holds slots and was swept comes back, however full the queue is
     evicted = None if is_known else eviction(view)
     if evicted is not None and not evicted:
