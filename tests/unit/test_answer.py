@@ -225,6 +225,17 @@ async def test_room_tells_when_a_task_gets_it_or_has_to_wait() -> None:
     assert counts == [3, 1, 3]
 
 
+async def test_one_that_gave_its_room_back_may_not_be_called() -> None:
+    room = _room(tasks=4, files=2.5)
+    async with room.reserved(TASK):
+        async with room.reserved(TASK):
+            room.spend(TASK, audio_bytes_expected(TASK))
+        other = asyncio.create_task(_has_room(room))
+        await asyncio.sleep(1)
+        assert room.callable_count(3) == 1
+    await other
+
+
 async def test_one_who_stops_waiting_takes_no_room() -> None:
     room = _room(tasks=2, files=1)
     async with room.reserved(TASK):

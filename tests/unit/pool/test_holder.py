@@ -113,6 +113,19 @@ async def test_a_participant_holds_no_more_slots_than_its_terms_allow() -> None:
         assert len((await world.state()).held_by(holder.holder_id)) == 2
 
 
+async def test_a_participant_says_how_long_its_calls_take() -> None:
+    """So others know when its work should be over."""
+    world = World()
+    machine = world.machine()
+    async with machine.holder() as holder:
+        holder.want(1)
+        for duration_ms in (100, 300):
+            machine.pool.note_call(0, duration_ms=duration_ms, is_refused=False)
+        await call(holder, machine)
+
+        assert (await world.state()).queue[holder.holder_id].call_ms == 200
+
+
 async def test_a_slot_serves_the_next_task_without_a_write() -> None:
     machine = World().machine()
     async with machine.holder() as holder:

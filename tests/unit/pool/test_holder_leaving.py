@@ -58,6 +58,23 @@ async def test_who_has_no_work_left_gives_all_up_in_the_one_write_of_its_leaving
         assert machine.table.counts["write"] == write_count + 1
 
 
+async def test_who_has_no_work_left_asks_nothing_more_before_it_leaves() -> None:
+    """Leaving gives all up in one write."""
+    world = World()
+    machine = world.machine()
+    async with AsyncExitStack() as stack:
+        holder = await stack.enter_async_context(machine.holder(terms(1)))
+        holder.want(1)
+        await call(holder, machine)
+        waiter = await stack.enter_async_context(world.machine().holder(terms(1)))
+        waiter.want(1)
+        holder.want(0)
+        machine.table.requests.clear()
+        await machine.clock.sleep(5 * TIMES.renew_ms)
+
+        assert not machine.table.requests
+
+
 async def test_leaving_takes_a_round_trip_and_no_longer() -> None:
     machine = World().machine()
     async with machine.holder() as holder:

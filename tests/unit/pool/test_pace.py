@@ -163,6 +163,11 @@ def test_one_who_is_owed_a_slot_expects_it_at_once() -> None:
     assert _read_ms(view(pool)) == PACE_MS
 
 
+def test_between_apps_it_is_what_each_app_holds_that_tells_who_is_owed_a_slot() -> None:
+    assert _read_ms(_waiting(*[_works()] * 9, _works(app="mine"), terms=terms(app="mine"))) == PACE_MS
+    assert _read_ms(_waiting(_works(), *[_works(app="mine")] * 9, terms=terms(app="mine"))) == SELDOM_MS
+
+
 def test_from_one_who_never_owes_a_slot_only_what_it_has_no_work_for_is_expected() -> None:
     """Background waits for interactive work, whosever quantum is over."""
     tired = _works(since_ms=NOW_MS - 10 * SWAP_QUANTUM_MS)
