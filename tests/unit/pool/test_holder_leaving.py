@@ -75,6 +75,18 @@ async def test_who_has_no_work_left_asks_nothing_more_before_it_leaves() -> None
         assert not machine.table.requests
 
 
+async def test_who_has_no_work_left_renews_while_its_last_call_is_in_progress() -> None:
+    """I1."""
+    machine = World().machine()
+    async with AsyncExitStack() as stack:
+        holder = machine.holder()
+        lease = await leased(stack, holder)
+        holder.want(0)
+        await machine.clock.sleep(2 * TIMES.lease_ms)
+
+        lease.ready()
+
+
 async def test_leaving_takes_a_round_trip_and_no_longer() -> None:
     machine = World().machine()
     async with machine.holder() as holder:
