@@ -65,7 +65,7 @@ class Case:
 
 CASES = (
     Case(
-        name="10 callers × 20 tasks of 1.2 s, limit 10",
+        name="10 callers x 20 tasks of 1.2 s, limit 10",
         callers=10,
         tasks=20,
         call_s=1.2,
@@ -73,7 +73,7 @@ CASES = (
         goal=Goal(throughput=0.995, writes=0.4, reads=3, first_s=2.5),
     ),
     Case(
-        name="1 caller × 200 tasks of 1.2 s, limit 10",
+        name="1 caller x 200 tasks of 1.2 s, limit 10",
         callers=1,
         tasks=200,
         call_s=1.2,
@@ -81,7 +81,7 @@ CASES = (
         goal=Goal(throughput=0.998, writes=0.03, reads=0.3),
     ),
     Case(
-        name="30 callers × 20 tasks of 1.2 s in 5 apps, limit 10",
+        name="30 callers x 20 tasks of 1.2 s in 5 apps, limit 10",
         callers=30,
         tasks=20,
         call_s=1.2,
@@ -90,7 +90,7 @@ CASES = (
         goal=Goal(throughput=0.99, writes=0.7, reads=12, first_s=15, jain=0.98),
     ),
     Case(
-        name="100 callers × 10 tasks of 1.2 s, limit 50",
+        name="100 callers x 10 tasks of 1.2 s, limit 50",
         callers=100,
         tasks=10,
         call_s=1.2,
@@ -98,7 +98,7 @@ CASES = (
         goal=Goal(throughput=0.985, writes=0.8, reads=8, conflicts=0.04),
     ),
     Case(
-        name="10 callers × 20 tasks of 1.2 s, limit 2",
+        name="10 callers x 20 tasks of 1.2 s, limit 2",
         callers=10,
         tasks=20,
         call_s=1.2,
@@ -106,7 +106,7 @@ CASES = (
         goal=Goal(throughput=0.995, writes=0.9, reads=30),
     ),
     Case(
-        name="20 callers × 1 task of 0.6 s, limit 10",
+        name="20 callers x 1 task of 0.6 s, limit 10",
         callers=20,
         tasks=1,
         call_s=0.6,
@@ -114,7 +114,7 @@ CASES = (
         goal=Goal(throughput=0.98, writes=3, reads=6),
     ),
     Case(
-        name="10 callers × 100 tasks of 0.2 s, limit 10",
+        name="10 callers x 100 tasks of 0.2 s, limit 10",
         callers=10,
         tasks=100,
         call_s=0.2,
@@ -122,7 +122,7 @@ CASES = (
         goal=Goal(throughput=0.98, writes=0.1, reads=0.6),
     ),
     Case(
-        name="300 callers × 2 tasks of 1.2 s over 55 s, limit 10",
+        name="300 callers x 2 tasks of 1.2 s over 55 s, limit 10",
         callers=300,
         tasks=2,
         call_s=1.2,

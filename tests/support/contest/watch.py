@@ -24,12 +24,14 @@ class Upstream:
         peak: The most calls at once.
         first_s: How long each caller waited for its first call, by number.
         ended_at_s: When the last call ended.
+        ended_count: How many have.
     """
 
     def __init__(self, case: Case, seed: int) -> None:
         self.peak = 0
         self.first_s: dict[int, float] = {}
         self.ended_at_s = 0.0
+        self.ended_count = 0
         self._case = case
         self._durations_s = iter(case.durations_s(seed))
         self._arrived_at_s: dict[int, float] = {}
@@ -47,6 +49,7 @@ class Upstream:
         with self._under_way(caller):
             await asyncio.sleep(next(self._durations_s))
         self.ended_at_s = now_s()
+        self.ended_count += 1
 
     @contextmanager
     def _under_way(self, caller: int) -> Iterator[None]:
@@ -73,6 +76,11 @@ class Upstream:
         self._changed_at_s = now
 
     @property
+    def waiting_count(self) -> int:
+        """How many calls could begin now if there were slots."""
+        return sum(self._left[caller] for caller in self._arrived_at_s) - self._calling.total()
+
+    @property
     def jain(self) -> float:
         """Jain's index over the apps' slot time while all have work: 1 when all have the same."""
         used_s = [sum(span_s * calling[app] for span_s, calling in self._shares) for app in range(self._case.apps)]
@@ -81,14 +89,28 @@ class Upstream:
 
 
 class Line:
-    """The way to a table: how long requests take, and how many there were."""
+    """The way to a table: how long requests take, and how many there were.
+
+    Attributes:
+        reads, writes, conflicts: Requests, and those of the writes whose condition was not met.
+        freed_at_s: Since when a slot is free that was given up while somebody waited.
+        waits_s: How long such a slot was free until a call began on it.
+    """
 
     def __init__(self, case: Case, seed: int) -> None:
         self.reads = 0
         self.writes = 0
         self.conflicts = 0
+        self.freed_at_s: dict[int, float] = {}
+        self.waits_s: list[float] = []
         self._chance = Random(f"table {case.name} {seed}")
 
     async def travel(self) -> None:
         """Take as long as half of a request and its reply."""
         await asyncio.sleep(self._chance.lognormvariate(log(TABLE_MS / 1_000), TABLE_SIGMA) / 2)
+
+    def take(self, number: int) -> None:
+        """Note that a call begins on a slot."""
+        freed_at_s = self.freed_at_s.pop(number, None)
+        if freed_at_s is not None:
+            self.waits_s.append(now_s() - freed_at_s)

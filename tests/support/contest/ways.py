@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
-from typing import Protocol
 
 from tests.support.contest.cases import Case
 from tests.support.contest.watch import Line, Upstream, now_s
@@ -17,7 +16,7 @@ from volcengine_client.batch import speak_batch
 from volcengine_client.clock import TableTime
 from volcengine_client.limits import READ_NEXT_IN_LINE_MS
 from volcengine_client.models import TaskItem
-from volcengine_client.pool.holder import Pool, Terms
+from volcengine_client.pool.holder import Lease, Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit, PoolState
 from volcengine_client.pool.table import Reply
@@ -29,12 +28,6 @@ POLL_MS = 100  # how often fixed polling looks
 DATE_MS = 1_000  # the resolution of the table's `Date` header
 
 Way = Callable[[Case, int, Upstream, Line], Callable[[int], Awaitable[None]]]
-
-
-class Gate(Protocol):
-    """Lets calls through, as many at once as are allowed."""
-
-    def slot(self) -> AsyncIterator[None]: ...
 
 
 # --- the limit of what is possible ----------------------------------------------
@@ -137,8 +130,10 @@ def fixed_polling(case: Case, seed: int, upstream: Upstream, line: Line) -> Call
 
     async def acquire(counted: Counted) -> None:
         await asyncio.sleep(chance.uniform(0, POLL_MS) / 1_000)
-        while await counted.read() >= case.limit or not await counted.try_raise():
-            await asyncio.sleep(POLL_MS / 1_000)
+        is_ours = False
+        while not is_ours:
+            is_ours = await counted.read() < case.limit and await counted.try_raise()
+            await asyncio.sleep(0 if is_ours else POLL_MS / 1_000)
 
     return _per_task(case, upstream, line, acquire)
 
@@ -147,19 +142,15 @@ def fixed_polling(case: Case, seed: int, upstream: Upstream, line: Line) -> Call
 
 
 class FarTable:
-    """The way of one process to the shared table; replies carry a `Date` of whole seconds.
-
-    Attributes:
-        waits_ms: For each slot given up while somebody waited, how long until a call began on it.
-    """
+    """The way of one process to the shared table; replies carry a `Date` of whole seconds."""
 
     pace_ms = READ_NEXT_IN_LINE_MS
 
-    def __init__(self, shared: MemoryTable, clock: VirtualClock, line: Line, freed: dict[int, float]) -> None:
+    def __init__(self, shared: MemoryTable, clock: VirtualClock, upstream: Upstream, line: Line) -> None:
         self._shared = shared
+        self._upstream = upstream
         self._clock = clock
         self._line = line
-        self._freed = freed
 
     async def read(self, pool: str) -> Reply:
         self._line.reads += 1
@@ -181,11 +172,9 @@ class FarTable:
     async def _written(self, pool: str, before: PoolState, after: PoolState) -> Reply:
         reply = await self._shared.write(pool, before, after)
         if reply.is_applied and reply.state is not None:
-            held = {number: slot.holder_id for number, slot in reply.state.slots.items()}
-            counts = list(held.values())
-            if any(entry.want > counts.count(key) for key, entry in reply.state.queue.items()):
+            if self._upstream.waiting_count:
                 for number in before.slots.keys() - after.slots.keys():
-                    self._freed[number] = now_s()
+                    self._line.freed_at_s[number] = now_s()
         return reply
 
     async def _asked(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -206,40 +195,36 @@ class FarTable:
 class CountedSpeaker:
     """Speaks as the upstream of the contest does."""
 
-    def __init__(self, caller: int, upstream: Upstream, freed: dict[int, float], waits_s: list[float]) -> None:
+    def __init__(self, caller: int, upstream: Upstream, line: Line) -> None:
         self._caller = caller
         self._upstream = upstream
-        self._freed = freed
-        self._waits_s = waits_s
+        self._line = line
 
     async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
         """Make a call on the slot of *call*."""
         del task, timeout_ms
+        assert isinstance(call, Lease)
         call.ready()
         call.sent()
-        freed_at_s = self._freed.pop(getattr(call, "number", -1), None)
-        if freed_at_s is not None:
-            self._waits_s.append(now_s() - freed_at_s)
+        self._line.take(call.number)
         await self._upstream.call(self._caller)
         call.answered()
         return Speech(audio=b"-", duration_ms=1, log_id=None)
 
 
 def our_pool(case: Case, seed: int, upstream: Upstream, line: Line) -> Callable[[int], Awaitable[None]]:
-    """Our pool: every caller is a process of its own that has never seen it before."""
+    """Our pool: every caller is a process of its own that has never seen the pool before."""
     del seed
     truth = TrueTime()
     shared = shared_table(truth)
-    freed: dict[int, float] = {}
-    waits_s: list[float] = []
-    line.waits_s = waits_s
 
     async def batch(caller: int) -> None:
+        await shared.create("pool", PoolState(limit=Limit(case.limit, 0)))
         clock = VirtualClock(truth)
         response = await speak_batch(
             [TaskItem(text="-") for _ in range(case.tasks)],
-            speaker=CountedSpeaker(caller, upstream, freed, waits_s),
-            pool=Pool("pool", table=FarTable(shared, clock, line, freed), clock=clock),
+            speaker=CountedSpeaker(caller, upstream, line),
+            pool=Pool("pool", table=FarTable(shared, clock, upstream, line), clock=clock),
             terms=Terms(limit=Limit(case.limit, 0), hold_max=case.limit, app=f"app{caller % case.apps}"),
             clock=clock,
         )

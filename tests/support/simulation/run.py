@@ -17,7 +17,7 @@ from tests.support.simulation.table import CALM, SimulatedTable, Weather
 from tests.support.simulation.upstream import Mood, SimulatedUpstream
 from tests.support.simulation.world import Event, Freeze, Machine, ViolationError, World
 from volcengine_client import batch as batch_module
-from volcengine_client.limits import QUEUE_MAX, READ_NEXT_IN_LINE_MS, TICK_MS
+from volcengine_client.limits import QUEUE_MAX, TICK_MS
 from volcengine_client.pool import plan as plan_module
 from volcengine_client.pool import share as share_module
 from volcengine_client.pool import sight as sight_module
@@ -28,6 +28,7 @@ from volcengine_client.pool.slots import Limit, is_free
 CALL_TIME_FIRST_MS = 700  # how long a call is thought to take before any was seen
 QUANTUM_MS = 500  # how long a holder keeps a slot that an equal waits for
 CALM_MS = 150_000  # within which all must be served once nothing is wrong any more
+PROBE_PACE_MS = 50  # how often the next in line looks then
 AUDIT_MS = 250  # how often it is looked for slots that nobody uses though somebody waits
 UNUSED_MS = 3_000  # how long that may be
 
@@ -205,7 +206,7 @@ class Stage:
     def _newcomer(self, name: str, limit: Limit, *, task_count: int, weather: Weather = CALM) -> Actor:
         """Let one more machine come, with one batch, in calm."""
         number = len(self.plan.machines)
-        machine = replace(self.plan.machines[0], is_function=False, weather=weather, pace_ms=READ_NEXT_IN_LINE_MS)
+        machine = replace(self.plan.machines[0], is_function=False, weather=weather, pace_ms=PROBE_PACE_MS)
         batch = BatchPlan(
             name=name,
             machine=number,

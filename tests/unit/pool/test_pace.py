@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from volcengine_client.limits import (
 )
 from volcengine_client.pool.pace import next_read_ms, prospect, usual_call_ms
 from volcengine_client.pool.plan import outlook
-from volcengine_client.pool.slots import Entry, Limit
+from volcengine_client.pool.slots import SHUT, Entry, Limit, Slot
 from volcengine_client.pool.view import View, entry_lease_ms
 
 PACE_MS = 25
@@ -239,11 +240,27 @@ def test_a_slot_of_another_app_is_waited_for_when_it_comes_sooner() -> None:
     assert _prospect(_waiting(mine, *sooner, ahead=_waits(1, app="z"), terms=NIGHT)) == (2, 800 - CHANCE_MARGIN_MS)
 
 
-def test_when_nobody_in_the_queue_holds_a_slot_nothing_speaks_against_now() -> None:
-    pool = state(held(dead=(0,)), {"me": entry(), **_waits(1)}, limit=Limit(1, 1))
+@pytest.mark.parametrize("holder_id", ["dead", SHUT])
+def test_what_nobody_living_holds_is_waited_for_until_it_runs_out(holder_id: str) -> None:
+    pool = state({0: Slot(holder_id, NOW_MS + 9_000)}, {"me": entry()}, limit=Limit(1, 1))
     seen = view(pool)
 
-    assert prospect(seen, outlook(seen)) == (2, 0)
+    assert prospect(seen, outlook(seen)) == (1, NOW_MS + 9_000 + TIMES.skew_ms + TIMES.send_max_ms)
+
+
+def test_when_nobody_holds_a_slot_nothing_speaks_against_now() -> None:
+    seen = view(state({}, {"me": entry(), **_waits(1)}, limit=Limit(1, 1)))
+    ahead = outlook(seen)
+
+    assert prospect(seen, replace(ahead, behind=0, unserved=()))[1] == 0
+
+
+def test_who_owes_nothing_looks_no_sooner_for_its_turn_being_over() -> None:
+    night = entry(want=9, since_ms=NOW_MS, is_background=True)
+    pool = state(held(me=tuple(range(10))), {"me": entry(want=10, since_ms=NOW_MS - 61_000), "night": night})
+    seen = view(pool, want=10, busy=frozenset(range(10)))
+
+    assert next_read_ms(seen, outlook(seen), pace_ms=12, age_ms=0) > READ_TURN_MS
 
 
 # --- call times -------------------------------------------------------------------------------------------------------

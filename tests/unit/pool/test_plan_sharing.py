@@ -15,7 +15,7 @@ from volcengine_client.limits import (
 )
 from volcengine_client.pool.plan import outlook
 from volcengine_client.pool.slots import SHUT, Limit, PoolState, Slot
-from volcengine_client.pool.view import View
+from volcengine_client.pool.view import View, entry_lease_ms
 
 RECLAIM_MS = TIMES.skew_ms + TIMES.send_max_ms
 LONG_FREE = dict.fromkeys(range(20), 60000)
@@ -253,3 +253,14 @@ def test_a_long_line_is_looked_at_only_as_far_as_it_matters() -> None:
 
 def test_a_pool_without_a_limit_has_free_slots_up_to_ours() -> None:
     assert _takes(view(PoolState(rev=1), want=9, terms=terms(4))) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("call_ms", "waiters"), [(1_000, {"me", "other"}), (400, {"me"}), (0, {"me", "other"})])
+def test_one_whose_work_must_be_nearly_done_by_now_wants_no_more_slots(call_ms: int, waiters: set[str]) -> None:
+    """Its entry is as old as its last write: there it had four calls left, one and a half seconds ago."""
+    written_at_ms = NOW_MS - 1_500
+    old = entry(want=4, left_count=4, call_ms=call_ms, expires_at_ms=written_at_ms + entry_lease_ms(TIMES))
+    mine = entry(want=2, since_ms=NOW_MS)
+    pool = state(held(other=(0,), me=(1,), full=tuple(range(2, 10))), {"other": old, "me": mine})
+
+    assert {one.holder_id for one in outlook(view(pool, want=2)).unserved} == waiters

@@ -191,32 +191,28 @@ class Holder:
             self._note_success()
             return 0
         if self._is_in_doubt or self._is_dazed:
-            await self._look()
-            return 0
+            return await self._look()
         if not (self._want or self._busy):
             return TICK_MS  # about to leave, which gives all up in one write
         view = self._view()
         ahead = outlook(view)
         after = next_write(view, ahead)
         age_ms = pool.clock.monotonic_ms() - pool.seen_at_ms
-        if after is not None and age_ms > GIVE_AGE_MAX_MS and view.want and gives_up(view, after):
-            await self._look()  # whoever waited may have been served meanwhile
-            return 0
-        if after is not None:
-            return await self._write(view, after)
-        wait_ms = next_read_ms(view, ahead, pace_ms=pool.table.pace_ms, age_ms=age_ms)
-        if not self._want or age_ms < wait_ms:
-            return max(1, wait_ms - age_ms)
-        await self._look()
-        return 0
+        if after is None:
+            wait_ms = next_read_ms(view, ahead, pace_ms=pool.table.pace_ms, age_ms=age_ms)
+            return max(1, wait_ms - age_ms) if not self._want or age_ms < wait_ms else await self._look()
+        if age_ms > GIVE_AGE_MAX_MS and view.want and gives_up(view, after):
+            return await self._look()  # whoever waited may have been served meanwhile
+        return await self._write(view, after)
 
-    async def _look(self) -> None:
-        """Read, and be sure again of what there is."""
+    async def _look(self) -> int:
+        """Read, and be sure again of what there is; there may be something to do at once."""
         gap_count = self._gap_count
         await self.pool.read()
         self._note_success()
         self._is_in_doubt = False
         self._gap_count_mended = gap_count
+        return 0
 
     async def _write(self, view: View, after: PoolState) -> int:
         """Write what is due. Given up is gone: from before the first await, whatever the reply."""

@@ -55,8 +55,24 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
 
 
 def _is_turn_over(view: View, ahead: Outlook) -> bool:
-    """Tell whether another may have a slot of this participant at its next task boundary."""
-    return bool(ahead.unserved and view.useful) and view.served_ms >= quantum_ms(ahead.unserved[0])
+    """Tell whether another is owed a slot of this participant at its next task boundary."""
+    taker = next(iter(ahead.unserved), None)
+    if taker is None or taker.holder_id == view.holder_id or not view.useful:
+        return False
+    is_over = view.served_ms >= quantum_ms(taker)
+    return is_over and is_due(_me(view, ahead), taker, _load(ahead), held_ms=view.served_ms)
+
+
+def _me(view: View, ahead: Outlook) -> Standing:
+    return next(one for one in ahead.standings if one.holder_id == view.holder_id)
+
+
+def _load(ahead: Outlook) -> Counter[str]:
+    """Return how many slots each app holds."""
+    load: Counter[str] = Counter()
+    for one in ahead.standings:
+        load[one.app] += one.held
+    return load
 
 
 def prospect(view: View, ahead: Outlook) -> tuple[int, int]:
@@ -101,14 +117,16 @@ def usual_call_ms(view: View) -> int:
 
 
 def _chances(view: View, ahead: Outlook) -> Iterator[tuple[int, str]]:
-    """Yield when each slot that others hold may be let go, and in which app."""
-    me = next(one for one in ahead.standings if one.holder_id == view.holder_id)
+    """Yield when each slot that others hold may be let go, and in which app; what nobody living holds runs out."""
+    me = _me(view, ahead)
     call_ms = usual_call_ms(view)
-    load: Counter[str] = Counter()
+    load = _load(ahead)
+    living = {one.holder_id for one in ahead.standings}
+    for slot in view.state.slots.values():
+        if slot.holder_id not in living:
+            yield slot.expires_at_ms + view.times.skew_ms + view.times.send_max_ms, ""
     for one in ahead.standings:
-        load[one.app] += one.held
-    for one in ahead.standings:
-        if one.held and one is not me:
+        if one.held and one is not me and one.holder_id in view.state.queue:
             yield from [(_lets_go_at_ms(view, one, me, load, call_ms), one.app)] * one.held
 
 

@@ -59,7 +59,11 @@ def outlook(view: View) -> Outlook:
     highest. A slot that stays free beside its chosen one, who may be dead, goes to the k-th in line after k short
     delays, so no free slot stays beside a live waiter for long (I2).
     """
-    others = [one for one in standings(view.state, now_lo_ms=view.now_lo_ms) if one.holder_id != view.holder_id]
+    others = [
+        replace(one, want=_want_now(view, one))
+        for one in standings(view.state, now_lo_ms=view.now_lo_ms)
+        if one.holder_id != view.holder_id
+    ]
     everyone = {one.holder_id: one for one in [*others, view.standing]}
     lowest = min(one.bound for one in everyone.values())
     height = max(one.bound for one in everyone.values())
@@ -93,6 +97,16 @@ def outlook(view: View) -> Outlook:
         usable = takes.union(number for number in free if number < view.height)
         takes = set() if view.is_crowded else _scattered(view, usable, len(takes))
     return Outlook(frozenset(takes), behind, tuple(unserved), tuple(everyone.values()), leaves=bool(left))
+
+
+def _want_now(view: View, one: Standing) -> int:
+    """Return how many slots another most likely wants by now: its entry is as old as its last write."""
+    entry = view.state.queue[one.holder_id]
+    if not (one.held and entry.call_ms):
+        return one.want
+    written_at_ms = entry.expires_at_ms - entry_lease_ms(view.times)
+    done_count = max(0, view.estimate_ms - written_at_ms) * one.held // entry.call_ms
+    return min(one.want, max(one.held, entry.left_count - done_count))
 
 
 def _count(unserved: Iterable[Standing]) -> int:

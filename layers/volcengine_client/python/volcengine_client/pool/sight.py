@@ -206,8 +206,11 @@ class Pool:
         return self.clock.wall_ms() - self.clock.monotonic_ms()
 
     def _is_steady(self, wall_lead_ms: int) -> bool:
-        """Tell whether our two clocks have gone together since the wall clock was so far ahead."""
-        return abs(self._lead_ms() - wall_lead_ms) <= self.times.skew_ms // 2
+        """Tell whether our two clocks have gone together since the wall clock was so far ahead.
+
+        A quarter of the skew, since a wall clock set back unnoticed may hide as much again of a later suspension.
+        """
+        return abs(self._lead_ms() - wall_lead_ms) <= self.times.skew_ms // 4
 
     def is_time_trusted(self) -> bool:
         """Whether there is a sample of this invocation, and neither clock of this machine has jumped since.

@@ -240,7 +240,7 @@ def applied(state: PoolState, before: PoolState, after: PoolState) -> PoolState 
         queue=dict(_merged(state.queue, change.queue)),
         limit=change.limit[1] if change.limit else state.limit,
         cap=change.cap[1] if change.cap else state.cap,
-        kept_until_s=after.kept_until_s,
+        kept_until_s=state.kept_until_s if after.kept_until_s is before.kept_until_s is None else after.kept_until_s,
     )
 
 
