@@ -99,6 +99,7 @@ class Model:
             return known
         form = normal(part, self.size)
         number = self._part_numbers.setdefault(form, len(self.parts))
+        assert number < 1 << BITS
         if number == len(self.parts):
             self.parts.append(form)
             self._asks.append(bool(form.request or form.late))
@@ -243,11 +244,12 @@ class Model:
         states = [self._packed(first)]
         parents = array("q", [-1])
         self.seen, self.states, self.parents = seen, states, parents
+        delayed = self._delayed.__getitem__
         at = 0
         while at < len(states) and len(states) < state_max:
             state = self.unpacked(states[at])
             for _, _, after, broken in self.steps(state):
-                if sum(self._delayed[part] for part in after[1:]) > self.size.delayed_max:
+                if sum(map(delayed, after[1:])) > self.size.delayed_max:
                     continue
                 form = self._packed(self.canonical(self.pruned(after))[0])
                 is_new = form not in seen
