@@ -171,10 +171,9 @@ class FarTable:
 
     async def _written(self, pool: str, before: PoolState, after: PoolState) -> Reply:
         reply = await self._shared.write(pool, before, after)
-        if reply.is_applied and reply.state is not None:
-            if self._upstream.waiting_count:
-                for number in before.slots.keys() - after.slots.keys():
-                    self._line.freed_at_s[number] = now_s()
+        if reply.is_applied and self._upstream.waiting_count:
+            for number in before.slots.keys() - after.slots.keys():
+                self._line.freed_at_s[number] = now_s()
         return reply
 
     async def _asked(self, send: Callable[[], Awaitable[Reply]]) -> Reply:

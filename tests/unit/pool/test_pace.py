@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -248,11 +247,12 @@ def test_what_nobody_living_holds_is_waited_for_until_it_runs_out(holder_id: str
     assert prospect(seen, outlook(seen)) == (1, NOW_MS + 9_000 + TIMES.skew_ms + TIMES.send_max_ms)
 
 
-def test_when_nobody_holds_a_slot_nothing_speaks_against_now() -> None:
-    seen = view(state({}, {"me": entry(), **_waits(1)}, limit=Limit(1, 1)))
-    ahead = outlook(seen)
+def test_one_who_has_all_there_is_waits_for_nothing() -> None:
+    """It would use more than the account allows."""
+    pool = state(held(me=(0, 1, 2)), {"me": entry(want=5)}, limit=Limit(3, 1))
+    seen = view(pool, want=5, busy=frozenset(range(3)))
 
-    assert prospect(seen, replace(ahead, behind=0, unserved=()))[1] == 0
+    assert next_read_ms(seen, outlook(seen), pace_ms=12, age_ms=0) == READ_HOLDING_MS
 
 
 def test_who_owes_nothing_looks_no_sooner_for_its_turn_being_over() -> None:

@@ -86,7 +86,7 @@ def prospect(view: View, ahead: Outlook) -> tuple[int, int]:
     call_ms = usual_call_ms(view)
     place, own_place = _places(view, ahead)
     if not chances:
-        return place, 0
+        return place, view.now_hi_ms + READ_FAR_MS  # nobody else holds any
     options = [(_instant(chances, place, call_ms), place)]
     if own:
         options.append((_instant(own, own_place, call_ms), own_place))
