@@ -47,11 +47,11 @@ class Usage:
 
 
 USAGES = (
-    Usage("10 callers x 20 tasks, limit 10", 10, 10, 0.35, 4.3),
-    Usage("1 caller x 200 tasks, limit 10", 1, 10, 0.02, 0.25),
-    Usage("30 callers x 20 tasks in 5 apps, limit 10", 30, 10, 0.7, 12.7),
-    Usage("100 callers x 10 tasks, limit 50", 100, 50, 0.87, 5.5),
-    Usage("300 callers x 2 tasks over 55 s, limit 10", 120, 10, 2.3, 50),
+    Usage("10 callers x 20 tasks, limit 10", 10, 10, 0.35, 2.6),
+    Usage("1 caller x 200 tasks, limit 10", 1, 10, 0.02, 0.27),
+    Usage("30 callers x 20 tasks in 5 apps, limit 10", 30, 10, 0.57, 11.5),
+    Usage("100 callers x 10 tasks, limit 50", 100, 50, 0.61, 5.0),
+    Usage("300 callers x 2 tasks over 55 s, limit 10", 70, 10, 1.75, 19.5),
 )
 
 CASES = {

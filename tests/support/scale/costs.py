@@ -74,6 +74,8 @@ def crowded(participants: int, slots: int) -> PoolState:
             limit=slots,
             since_ms=NOW_MS - 37 * number,
             expires_at_ms=NOW_MS + 25_000 - 41 * number,
+            left_count=17,
+            call_ms=1_234,
         )
         for number, name in enumerate(names)
     }
