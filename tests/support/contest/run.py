@@ -93,10 +93,16 @@ def _watched(case: Case, way: str, seed: int) -> tuple[Upstream, Line]:
     return upstream, line
 
 
-def play_all(way: str, seeds: Sequence[int], cases: Sequence[Case] = CASES) -> list[Figures]:
-    """Return the medians over the seeds for each case, played on every core."""
+def play_all(way: str, cases: Sequence[Case] = CASES, *, seed_count_max: int | None = None) -> list[Figures]:
+    """Return the medians over its seeds for each case, played on every core."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        runs = [[pool.submit(play, case, way, seed) for seed in seeds] for case in cases]
+        runs = [
+            [
+                pool.submit(play, case, way, seed)
+                for seed in range(min(case.seed_count, seed_count_max or case.seed_count))
+            ]
+            for case in cases
+        ]
         return [medians([run.result() for run in row]) for row in runs]
 
 

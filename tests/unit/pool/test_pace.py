@@ -87,7 +87,7 @@ def test_one_who_has_a_slot_and_wants_more_looks_less_often() -> None:
     pool = state(held(me=(0,), h=(1, 2, 3)), {"h": _works(), "me": entry(want=2)}, limit=Limit(4, 1))
     more = state(held(me=(0, 2), h=(1, 3)), {"h": _works(), "me": entry(want=3)}, limit=Limit(4, 1))
 
-    assert _read_ms(view(pool, want=2, busy=frozenset({0}))) == 3 * PACE_MS
+    assert _read_ms(view(pool, want=2, busy=frozenset({0}))) == 2 * PACE_MS
     assert _read_ms(view(more, want=3, busy=frozenset({0, 2}))) == READ_HOLDING_MS
 
 
