@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pygal
 import pytest
@@ -31,6 +32,7 @@ STYLE = Style(
     major_label_font_size=11,
     legend_font_size=12,
     title_font_size=15,
+    value_font_size=9,
 )
 
 Found = Mapping[str, Sequence[Figures]]
@@ -78,7 +80,13 @@ def _hope(value: float | None) -> str:
 def _pictures(found: Found) -> dict[str, pygal.HorizontalBar]:
     return {
         "pool-time": _bars("Time lost beside one process with a semaphore, %", found, _lost_percent),
-        "pool-requests": _bars("Requests to the table for a call (logarithmic)", found, _requests, logarithmic=True),
+        "pool-requests": _bars(
+            "Requests to the table for a call (logarithmic)",
+            found,
+            _requests,
+            logarithmic=True,
+            y_labels=[0.3, 1, 3, 10, 30, 100, 300],
+        ),
     }
 
 
@@ -90,10 +98,18 @@ def _requests(figures: Figures) -> float:
     return round(figures.writes + figures.reads, 2)
 
 
-def _bars(title: str, found: Found, value: Callable[[Figures], float], **options: bool) -> pygal.HorizontalBar:
+def _bars(title: str, found: Found, value: Callable[[Figures], float], **options: Any) -> pygal.HorizontalBar:
     cases: list[Case] = list(reversed(CASES))
     chart = pygal.HorizontalBar(
-        title=title, style=STYLE, width=900, height=520, legend_at_bottom=True, print_values=True, js=[], **options
+        title=title,
+        style=STYLE,
+        width=900,
+        height=520,
+        legend_at_bottom=True,
+        legend_at_bottom_columns=3,
+        print_values=True,
+        js=[],
+        **options,
     )
     chart.x_labels = [case.name for case in cases]
     for way, rows in found.items():
