@@ -159,5 +159,8 @@ class View:
 
 
 def entry_lease_ms(times: PoolTimes) -> int:
-    """Return for how long an entry counts after its last write."""
-    return times.renew_ms * 5 // 2
+    """Return for how long an entry counts after its last write.
+
+    Whoever wrote it may have thought that it was earlier by the resolution of a reply's time, and still counts.
+    """
+    return times.renew_ms * 5 // 2 + times.skew_ms
