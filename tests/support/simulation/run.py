@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.support.simulation.actors import Actor, RecordingHolder
+from tests.support.simulation.actors import ACTORS, Actor, RecordingHolder
 from tests.support.simulation.laws import Batch, Laws
 from tests.support.simulation.schedule import BatchPlan, Chaos, Plan, Strike
 from tests.support.simulation.table import CALM, SimulatedTable, Weather
@@ -270,6 +270,7 @@ def run(
                 stage.laws.breach(f"bug: {error!r}")
         finally:
             stage.world.close()
+            ACTORS.clear()  # they know their machines, which would live for ever
     return Outcome(
         plan.seed,
         tuple(stage.laws.breaches),
