@@ -27,7 +27,7 @@ class Case:
     """A load.
 
     Attributes:
-        name: As the issue of the day calls it.
+        name: What it is called in tables.
         callers: Processes, each with one batch.
         tasks: Tasks a batch.
         call_s: How long a call takes on average.
