@@ -368,3 +368,20 @@ def test_however_many_wait_a_pools_reads_stay_bounded(left_count: int, times_max
     rates = [1 / _read_ms(_waiting(*[_works(left_count)] * 10, ahead=_waits(ahead))) for ahead in range(QUEUE_MAX)]
 
     assert sum(rates) < times_max * rates[0]
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_a_slot_that_is_beyond_one_s_reach_is_not_waited_for(number: int) -> None:
+    """It may stay in the item for ever, since nobody can take it."""
+    slots = {**held(a=(0,), b=(1,), c=(2,)), number: Slot("dead", 0)}
+    pool = state(slots, {name: _works(4) for name in "abc"} | {"me": entry()}, limit=Limit(3, 1))
+    seen = view(pool)
+
+    assert prospect(seen, outlook(seen))[1] > NOW_MS
+
+
+def test_nobody_looks_more_than_a_hundred_times_while_a_call_lasts() -> None:
+    slow = entry(want=1, left_count=1, call_ms=30_000, since_ms=NOW_MS - 60_000)
+    pool = state(held(other=(0,)), {"other": slow, "me": entry()}, limit=Limit(1, 1))
+
+    assert _read_ms(view(pool)) == 300

@@ -9,7 +9,7 @@ import pytest
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, view
 from volcengine_client.limits import ENTRIES_A_WRITE_MAX
 from volcengine_client.pool.plan import leaving
-from volcengine_client.pool.slots import SHUT, Change, shut_until
+from volcengine_client.pool.slots import SHUT, Change, Slot, shut_until
 
 
 def test_leaving_removes_the_entry_and_all_slots() -> None:
@@ -34,6 +34,14 @@ def test_leaving_turns_slots_in_drain_into_shut_ones() -> None:
     after = leaving(view(pool, shut={3: over_ms}), is_in_doubt=False)
 
     assert after.slots == {3: shut_until(began_ms, TIMES)}
+
+
+def test_leaving_shuts_no_slot_for_longer_than_its_lease() -> None:
+    """I2: the time may not be known; and I1: the lease covers the call that is in doubt too."""
+    pool = state({3: slot("me", left_ms=5_000)}, {"me": entry()})
+    after = leaving(view(pool, shut={3: NOW_MS + TIMES.lease_ms + 5_000}), is_in_doubt=False)
+
+    assert after.slots == {3: Slot(SHUT, NOW_MS + 5_000)}
 
 
 def test_leaving_gives_up_what_others_wait_for_too() -> None:

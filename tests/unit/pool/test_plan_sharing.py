@@ -264,3 +264,13 @@ def test_one_whose_work_must_be_nearly_done_by_now_wants_no_more_slots(call_ms: 
     pool = state(held(other=(0,), me=(1,), full=tuple(range(2, 10))), {"other": old, "me": mine})
 
     assert {one.holder_id for one in outlook(view(pool, want=2)).unserved} == waiters
+
+
+@pytest.mark.parametrize(("since_ms", "is_new", "places"), [(500, False, 3), (500, True, 1), (5_000, False, 1)])
+def test_one_who_has_just_let_a_slot_go_takes_it_back_later(since_ms: int, is_new: bool, places: int) -> None:
+    """I7: those for whom it did so may be far away, or think that somebody dead comes before them."""
+    mine = entry(since_ms=NOW_MS - since_ms, is_new=is_new)
+    pool = state(held(other=tuple(range(1, 10))), {"w": _waits(9, since_ms=0), "me": mine})
+
+    assert _takes(view(pool, free_for_ms={0: places * TAKE_DELAY_MS - 1})) == set()
+    assert _takes(view(pool, free_for_ms={0: places * TAKE_DELAY_MS})) == {0}

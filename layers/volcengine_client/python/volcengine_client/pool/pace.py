@@ -22,6 +22,7 @@ from volcengine_client.limits import (
     READ_SLOWEST_MS,
     READ_SPARE_MS,
     READ_TURN_MS,
+    READS_A_CALL_MAX,
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import Outlook
@@ -43,7 +44,8 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
     if not view.missing or ahead.behind is None:
         return READ_SPARE_MS if view.idle else slowest_ms
     place, chance_at_ms = prospect(view, ahead)
-    turns = max(place, 1 + READ_CROWD_FACTOR * place * (place - 1) // view.height)
+    turns = max(place, 1 + READ_CROWD_FACTOR * place * (place - 1) // max(1, view.height))
+    pace_ms = max(pace_ms, usual_call_ms(view) // READS_A_CALL_MAX)
     interval_ms = pace_ms * turns * (READ_HOLDING_FACTOR if view.useful else 1)
     if ahead.leaves:
         interval_ms = min(interval_ms, READ_TURN_MS if view.useful else place * TAKE_DELAY_MS)
@@ -121,13 +123,15 @@ def _chances(view: View, ahead: Outlook) -> Iterator[tuple[int, str]]:
     me = _me(view, ahead)
     call_ms = usual_call_ms(view)
     load = _load(ahead)
-    living = {one.holder_id for one in ahead.standings}
-    for slot in view.state.slots.values():
-        if slot.holder_id not in living:
+    living = {one.holder_id: one for one in ahead.standings}
+    for number, slot in view.state.slots.items():
+        giver = living.get(slot.holder_id)
+        if number >= view.height or giver is me:
+            continue
+        if giver is None:
             yield slot.expires_at_ms + view.times.skew_ms + view.times.send_max_ms, ""
-    for one in ahead.standings:
-        if one.held and one is not me and one.holder_id in view.state.queue:
-            yield from [(_lets_go_at_ms(view, one, me, load, call_ms), one.app)] * one.held
+        else:
+            yield _lets_go_at_ms(view, giver, me, load, call_ms), giver.app
 
 
 def _lets_go_at_ms(view: View, giver: Standing, taker: Standing, load: Counter[str], call_ms: int) -> int:

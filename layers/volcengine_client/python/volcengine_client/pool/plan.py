@@ -15,6 +15,7 @@ from zlib import crc32
 from volcengine_client.limits import (
     CAP_MS,
     ENTRIES_A_WRITE_MAX,
+    GIVER_PLACES,
     QUEUE_MAX,
     TAKE_DELAY_MS,
 )
@@ -91,7 +92,8 @@ def outlook(view: View) -> Outlook:
             break
     if view.missing > len(takes):
         behind = _count(unserved) if behind is None else behind
-        stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= (behind + 1) * TAKE_DELAY_MS]
+        delay_ms = (behind + (GIVER_PLACES if view.has_just_given else 1)) * TAKE_DELAY_MS
+        stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= delay_ms]
         takes.update(stale[: view.missing - len(takes)])
     if view.holder_id not in view.state.queue:
         usable = takes.union(number for number in free if number < view.height)
@@ -283,7 +285,9 @@ def leaving(view: View, *, is_in_doubt: bool) -> PoolState:
     for number in sorted(mine, key=lambda n: n in view.shut)[: ENTRIES_A_WRITE_MAX - 1]:
         if number in view.shut:
             began_hi_ms = view.shut[number] - view.times.send_max_ms - view.times.upstream_call_max_ms
-            slots[number] = shut_until(began_hi_ms, view.times)
+            drained = shut_until(began_hi_ms, view.times)
+            # Its lease covers the call too, and is the shorter bound when the time is not known.
+            slots[number] = replace(drained, expires_at_ms=min(drained.expires_at_ms, slots[number].expires_at_ms))
         else:
             del slots[number]
     queue = dict(view.state.queue)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from volcengine_client.limits import CONCURRENCY_MAX, WEIGHT_MAX, PoolTimes
+from volcengine_client.limits import CONCURRENCY_MAX, READ_SLOWEST_MS, WEIGHT_MAX, PoolTimes
 from volcengine_client.pool.share import Standing, standing_of
 from volcengine_client.pool.slots import Entry, Limit, PoolState, Slot, bound_of, settled_limit
 
@@ -134,6 +134,12 @@ class View:
         """How long ago it was last served a slot, or let one go."""
         seen = self.state.queue.get(self.holder_id)
         return 0 if seen is None else self.estimate_ms - seen.since_ms
+
+    @cached_property
+    def has_just_given(self) -> bool:
+        """Whether it let a slot go a moment ago: those for whom it did so come first."""
+        seen = self.state.queue.get(self.holder_id)
+        return seen is not None and not seen.is_new and not self.useful and self.served_ms < READ_SLOWEST_MS
 
     @cached_property
     def standing(self) -> Standing:
