@@ -29,7 +29,7 @@ from tests.support.shares import (
     seeded,
 )
 from tests.support.virtual_time import IN_VIRTUAL_TIME
-from volcengine_client.limits import QUANTUM_MS, READ_HOLDING_MS
+from volcengine_client.limits import CAP_MS, CAP_STEP_MS, QUANTUM_MS, READ_HOLDING_MS
 
 pytestmark = IN_VIRTUAL_TIME
 
@@ -203,7 +203,7 @@ async def test_an_app_of_any_weight_in_the_background_is_behind_the_lightest(sce
 STRANGER = Stranger(count=3, since_ms=10_000, until_ms=70_000)
 REFUSED_IN_A_MINUTE = 16
 SETTLING_MS = 5_000
-BACK_MS = 20_000
+BACK_MS = CAP_MS + 4 * CAP_STEP_MS  # cut at the last moment, by three, and a call
 
 
 async def disturbed(seed: int, callers: int, stranger: Stranger = STRANGER) -> Disturbance:
