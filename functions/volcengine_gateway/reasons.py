@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from volcengine_client.limits import PoolTimes
-from volcengine_client.pool.share import line, standings
-from volcengine_client.pool.slots import SHUT, Entry, PoolState, Slot, is_free
+from volcengine_client.pool.share import counts, line, standings
+from volcengine_client.pool.slots import SHUT, Entry, PoolState, Slot, free_at_ms, is_free
 
 APPS_TOLD_MAX = 5  # of those before a waiter; the others are summed up
 
@@ -50,7 +50,7 @@ class Scene:
 
     def is_gone(self, entry: Entry) -> bool:
         """Tell whether a participant was not heard of for so long that it no longer counts."""
-        return self.now_lo_ms is not None and entry.expires_at_ms <= self.now_lo_ms
+        return not counts(entry, now_lo_ms=self.now_lo_ms)
 
     def left_for(self, at_ms: int) -> str:
         """Say how long it is until an instant on the table's clock."""
@@ -58,9 +58,9 @@ class Scene:
             return "for a time that can't be told"
         return f"for {max(0, -(-(at_ms - self.now_lo_ms) // 1_000))} s"
 
-    def free_at_ms(self, slot: Slot) -> int:
-        """Return when anyone may take a slot that nobody renews."""
-        return slot.expires_at_ms + self.times.skew_ms + self.times.send_max_ms
+    def kept(self, slot: Slot) -> str:
+        """Say how long it is until anyone may take a slot that nobody renews."""
+        return self.left_for(free_at_ms(slot, self.times))
 
 
 def turns_in(state: PoolState, *, now_lo_ms: int | None) -> dict[str, int]:
@@ -80,7 +80,7 @@ def why_cut(scene: Scene) -> str | None:
     cap = scene.state.cap
     if cap is None or scene.height >= scene.limit:
         return None
-    is_climbing = scene.now_lo_ms is not None and scene.now_lo_ms >= cap.until_ms
+    is_climbing = cap.is_climbing(scene.now_lo_ms)
     how_long = "and climbs back now" if is_climbing else f"{scene.left_for(cap.until_ms)}, then climbs back"
     return (
         f"the limit is cut from {scene.limit} to {scene.height} {how_long}: "
@@ -94,12 +94,10 @@ def why_slot(scene: Scene, number: int) -> str:
     if slot is None or scene.is_free(number):
         return "free"
     if slot.holder_id == SHUT:
-        return f"stays shut {scene.left_for(scene.free_at_ms(slot))} after a call of unknown end"
+        return f"stays shut {scene.kept(slot)} after a call of unknown end"
     entry = scene.state.queue.get(slot.holder_id)
     if entry is None or scene.is_gone(entry):
-        return (
-            f"its holder was not heard of lately; kept {scene.left_for(scene.free_at_ms(slot))}, unless it comes back"
-        )
+        return f"its holder was not heard of lately; kept {scene.kept(slot)}, unless it comes back"
     beyond = "; it is beyond the limit and given up when its call ends" if number >= scene.height else ""
     return f"held by app {entry.app}{beyond}"
 

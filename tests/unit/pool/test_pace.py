@@ -22,7 +22,7 @@ from volcengine_client.limits import (
     SWAP_QUANTUM_MS,
     TAKE_DELAY_MS,
 )
-from volcengine_client.pool.pace import next_read_ms, prospect, usual_call_ms
+from volcengine_client.pool.pace import next_read_ms, prospect
 from volcengine_client.pool.plan import outlook
 from volcengine_client.pool.slots import SHUT, Entry, Limit, Slot
 from volcengine_client.pool.view import View, entry_lease_ms
@@ -267,17 +267,17 @@ def test_who_owes_nothing_looks_no_sooner_for_its_turn_being_over() -> None:
 
 
 def test_what_was_seen_here_says_how_long_a_call_takes() -> None:
-    assert usual_call_ms(_waiting(_works(call_ms=100), call_ms=700)) == 700
+    assert _waiting(_works(call_ms=100), call_ms=700).usual_call_ms == 700
 
 
 def test_others_call_times_serve_one_who_knows_none() -> None:
     seen = _waiting(_works(call_ms=100), _works(call_ms=401), _works(call_ms=0))
 
-    assert usual_call_ms(seen) == 250
+    assert seen.usual_call_ms == 250
 
 
 def test_where_nobody_knows_a_call_time_there_is_a_guess() -> None:
-    assert usual_call_ms(_waiting(_works(call_ms=0))) == CALL_TIME_GUESS_MS
+    assert _waiting(_works(call_ms=0)).usual_call_ms == CALL_TIME_GUESS_MS
 
 
 # --- a free slot that is left to another ------------------------------------------------------------------------------

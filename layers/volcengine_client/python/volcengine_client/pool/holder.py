@@ -240,8 +240,9 @@ class Holder:
 
     def _own(self, state: PoolState) -> None:
         """Take as usable what an applied write of our own shows as ours, and nothing else."""
-        self._unused = {n for n in state.held_by(self.holder_id) if n in self._unused or n not in self._owned}
-        self._owned = state.held_by(self.holder_id)
+        held = state.held_by(self.holder_id)
+        self._unused = {number for number in held if number in self._unused or number not in self._owned}
+        self._owned = held
 
     def _note_success(self) -> None:
         self._failure_count = 0

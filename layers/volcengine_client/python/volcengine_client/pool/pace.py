@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from volcengine_client.limits import (
-    CALL_TIME_GUESS_MS,
     CHANCE_MARGIN_MS,
     CHANCE_MARGIN_SHARE,
     READ_CROWD_FACTOR,
@@ -26,8 +25,9 @@ from volcengine_client.limits import (
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import Outlook
-from volcengine_client.pool.share import Standing, is_due, quantum_ms
-from volcengine_client.pool.view import View, entry_lease_ms
+from volcengine_client.pool.share import Standing, is_due, load_of, quantum_ms
+from volcengine_client.pool.slots import free_at_ms
+from volcengine_client.pool.view import View, written_at_ms
 
 
 def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> int:
@@ -45,7 +45,7 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
         return READ_SPARE_MS if view.idle else slowest_ms
     place, chance_at_ms = prospect(view, ahead)
     turns = max(place, 1 + READ_CROWD_FACTOR * place * (place - 1) // max(1, view.height))
-    pace_ms = max(pace_ms, usual_call_ms(view) // READS_A_CALL_MAX)
+    pace_ms = max(pace_ms, view.usual_call_ms // READS_A_CALL_MAX)
     interval_ms = pace_ms * turns * (READ_HOLDING_FACTOR if view.useful else 1)
     if ahead.leaves:
         interval_ms = min(interval_ms, READ_TURN_MS if view.useful else place * TAKE_DELAY_MS)
@@ -62,19 +62,11 @@ def _is_turn_over(view: View, ahead: Outlook) -> bool:
     if taker is None or taker.holder_id == view.holder_id or not view.useful:
         return False
     is_over = view.served_ms >= quantum_ms(taker)
-    return is_over and is_due(_me(view, ahead), taker, _load(ahead), held_ms=view.served_ms)
+    return is_over and is_due(_me(view, ahead), taker, load_of(ahead.standings), held_ms=view.served_ms)
 
 
 def _me(view: View, ahead: Outlook) -> Standing:
     return next(one for one in ahead.standings if one.holder_id == view.holder_id)
-
-
-def _load(ahead: Outlook) -> Counter[str]:
-    """Return how many slots each app holds."""
-    load: Counter[str] = Counter()
-    for one in ahead.standings:
-        load[one.app] += one.held
-    return load
 
 
 def prospect(view: View, ahead: Outlook) -> tuple[int, int]:
@@ -85,13 +77,12 @@ def prospect(view: View, ahead: Outlook) -> tuple[int, int]:
     """
     chances = sorted(_chances(view, ahead))
     own = [chance for chance in chances if chance[1] == view.terms.app]
-    call_ms = usual_call_ms(view)
     place, own_place = _places(view, ahead)
     if not chances:
         return place, view.now_hi_ms + READ_FAR_MS  # nobody else holds any
-    options = [(_instant(chances, place, call_ms), place)]
+    options = [(_instant(chances, place, view.usual_call_ms), place)]
     if own:
-        options.append((_instant(own, own_place, call_ms), own_place))
+        options.append((_instant(own, own_place, view.usual_call_ms), own_place))
     at_ms, nearest = min(options)
     return nearest, at_ms
 
@@ -112,36 +103,28 @@ def _instant(chances: Sequence[tuple[int, str]], place: int, call_ms: int) -> in
     return chances[min(place, len(chances)) - 1][0] + beyond * call_ms // len(chances)
 
 
-def usual_call_ms(view: View) -> int:
-    """Return how long a call takes on average: as seen here, else as others say, else a guess."""
-    known = [entry.call_ms for entry in view.state.queue.values() if entry.call_ms]
-    return view.call_ms or (sum(known) // len(known) if known else CALL_TIME_GUESS_MS)
-
-
 def _chances(view: View, ahead: Outlook) -> Iterator[tuple[int, str]]:
     """Yield when each slot that others hold may be let go, and in which app; what nobody living holds runs out."""
     me = _me(view, ahead)
-    call_ms = usual_call_ms(view)
-    load = _load(ahead)
+    load = load_of(ahead.standings)
     living = {one.holder_id: one for one in ahead.standings}
     for number, slot in view.state.slots.items():
         giver = living.get(slot.holder_id)
         if number >= view.height or giver is me:
             continue
         if giver is None:
-            yield slot.expires_at_ms + view.times.skew_ms + view.times.send_max_ms, ""
+            yield free_at_ms(slot, view.times), ""
         else:
-            yield _lets_go_at_ms(view, giver, me, load, call_ms), giver.app
+            yield _lets_go_at_ms(view, giver, me, load), giver.app
 
 
-def _lets_go_at_ms(view: View, giver: Standing, taker: Standing, load: Counter[str], call_ms: int) -> int:
+def _lets_go_at_ms(view: View, giver: Standing, taker: Standing, load: Counter[str]) -> int:
     """Return when *giver* may let go of a slot: it owes it, its quantum is over, or its work is done."""
     if is_due(giver, taker, load, held_ms=0):
         return 0
     entry = view.state.queue[giver.holder_id]
-    written_at_ms = entry.expires_at_ms - entry_lease_ms(view.times)
-    work_ms = entry.left_count * (entry.call_ms or call_ms) // giver.held
-    done_at_ms = written_at_ms + work_ms - work_ms // CHANCE_MARGIN_SHARE - CHANCE_MARGIN_MS
+    work_ms = entry.left_count * (entry.call_ms or view.usual_call_ms) // giver.held
+    done_at_ms = written_at_ms(entry, view.times) + work_ms - work_ms // CHANCE_MARGIN_SHARE - CHANCE_MARGIN_MS
     turn_ms = quantum_ms(taker)
     if is_due(giver, taker, load, held_ms=turn_ms):
         return min(done_at_ms, entry.since_ms + turn_ms)

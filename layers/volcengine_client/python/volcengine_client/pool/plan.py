@@ -19,7 +19,7 @@ from volcengine_client.limits import (
     QUEUE_MAX,
     TAKE_DELAY_MS,
 )
-from volcengine_client.pool.share import Standing, is_due, line, standings
+from volcengine_client.pool.share import Standing, is_due, line, load_of, standings
 from volcengine_client.pool.slots import (
     Cap,
     Change,
@@ -29,7 +29,7 @@ from volcengine_client.pool.slots import (
     is_free,
     shut_until,
 )
-from volcengine_client.pool.view import View, entry_lease_ms
+from volcengine_client.pool.view import View, entry_lease_ms, written_at_ms
 
 ROOM = ENTRIES_A_WRITE_MAX - 2  # slots a write, beside its writer's entry and one that gives way to it
 
@@ -106,8 +106,7 @@ def _want_now(view: View, one: Standing) -> int:
     entry = view.state.queue[one.holder_id]
     if not (one.held and entry.call_ms):
         return one.want
-    written_at_ms = entry.expires_at_ms - entry_lease_ms(view.times)
-    done_count = max(0, view.estimate_ms - written_at_ms) * one.held // entry.call_ms
+    done_count = max(0, view.estimate_ms - written_at_ms(entry, view.times)) * one.held // entry.call_ms
     return min(one.want, max(one.held, entry.left_count - done_count))
 
 
@@ -153,9 +152,7 @@ def give_ups(view: View, ahead: Outlook) -> frozenset[int]:
 def _owed(view: View, ahead: Outlook, idle: Sequence[int]) -> Iterator[int]:
     """Yield the idle slots that are due to whoever would be the most entitled to them, once they are let go."""
     everyone = {one.holder_id: one for one in ahead.standings}
-    load: Counter[str] = Counter()
-    for one in everyone.values():
-        load[one.app] += one.held
+    load = load_of(everyone.values())
     for number in idle:
         giver = everyone[view.holder_id]
         less = replace(giver, held=giver.held - 1, since_ms=view.estimate_ms)  # it has just been served

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from volcengine_client.limits import FIRST_QUANTUM_MS, QUANTUM_MS, SWAP_QUANTUM_MS
@@ -38,8 +38,21 @@ def standings(state: PoolState, *, now_lo_ms: int | None) -> list[Standing]:
     return [
         standing_of(holder_id, entry, held=held[holder_id], bound=state.height(entry.limit, now_lo_ms))
         for holder_id, entry in state.queue.items()
-        if now_lo_ms is None or now_lo_ms < entry.expires_at_ms
+        if counts(entry, now_lo_ms=now_lo_ms)
     ]
+
+
+def counts(entry: Entry, *, now_lo_ms: int | None) -> bool:
+    """Tell whether a participant was heard of recently; without knowledge of the time everyone was."""
+    return now_lo_ms is None or now_lo_ms < entry.expires_at_ms
+
+
+def load_of(standing: Iterable[Standing]) -> Counter[str]:
+    """Return how many slots each app holds."""
+    load: Counter[str] = Counter()
+    for one in standing:
+        load[one.app] += one.held
+    return load
 
 
 def standing_of(holder_id: str, entry: Entry, *, held: int, bound: int) -> Standing:
@@ -59,12 +72,11 @@ def standing_of(holder_id: str, entry: Entry, *, held: int, bound: int) -> Stand
 
 def line(standing: Sequence[Standing]) -> Iterator[str]:
     """Yield holder ids in the order in which freed slots go to them, until all that they want is met."""
-    load: Counter[str] = Counter()
+    load = load_of(standing)
     weight: Counter[str] = Counter()
     waiting: dict[tuple[str, bool], list[tuple[int, int, str]]] = defaultdict(list)
     missing: dict[str, int] = {}
     for one in standing:
-        load[one.app] += one.held
         weight[one.app] = max(weight[one.app], one.weight)
         missing[one.holder_id] = one.want - one.held
         if one.want > one.held:

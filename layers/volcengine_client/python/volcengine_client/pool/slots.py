@@ -132,9 +132,12 @@ def is_free(slot: Slot | None, *, now_lo_ms: int | None, times: PoolTimes) -> bo
     """
     if slot is None:
         return True
-    if now_lo_ms is None:
-        return False
-    return now_lo_ms >= slot.expires_at_ms + times.skew_ms + times.send_max_ms
+    return now_lo_ms is not None and now_lo_ms >= free_at_ms(slot, times)
+
+
+def free_at_ms(slot: Slot, times: PoolTimes) -> int:
+    """Return from when on anyone may take a slot that nobody renews."""
+    return slot.expires_at_ms + times.skew_ms + times.send_max_ms
 
 
 def shut_until(began_hi_ms: int, times: PoolTimes) -> Slot:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from volcengine_client.limits import CONCURRENCY_MAX, READ_SLOWEST_MS, WEIGHT_MAX, PoolTimes
+from volcengine_client.limits import CALL_TIME_GUESS_MS, CONCURRENCY_MAX, READ_SLOWEST_MS, WEIGHT_MAX, PoolTimes
 from volcengine_client.pool.share import Standing, standing_of
 from volcengine_client.pool.slots import Entry, Limit, PoolState, Slot, bound_of, settled_limit
 
@@ -96,12 +96,15 @@ class View:
     @cached_property
     def height(self) -> int:
         """It may start calls on slot numbers below this now."""
-        return replace(self.state, limit=self.settled).height(self.bound, self.now_lo_ms)
+        return self._height(self.bound)
 
     @cached_property
     def pool_height(self) -> int:
         """Anybody may start calls on slot numbers below this now, whatever its own bound."""
-        return replace(self.state, limit=self.settled).height(self.settled.n, self.now_lo_ms)
+        return self._height(self.settled.n)
+
+    def _height(self, bound: int) -> int:
+        return replace(self.state, limit=self.settled).height(bound, self.now_lo_ms)
 
     @cached_property
     def resting(self) -> frozenset[int]:
@@ -142,6 +145,12 @@ class View:
         return seen is not None and not seen.is_new and not self.useful and self.served_ms < READ_SLOWEST_MS
 
     @cached_property
+    def usual_call_ms(self) -> int:
+        """How long a call takes on average: as seen here, else as others say, else a guess."""
+        known = [entry.call_ms for entry in self.state.queue.values() if entry.call_ms]
+        return self.call_ms or (sum(known) // len(known) if known else CALL_TIME_GUESS_MS)
+
+    @cached_property
     def standing(self) -> Standing:
         """Its own standing, by what it knows better than the snapshot."""
         return standing_of(self.holder_id, self.entry(revision=0), held=len(self.useful | self.busy), bound=self.height)
@@ -162,6 +171,11 @@ class View:
             left_count=self.want,
             call_ms=self.call_ms,
         )
+
+
+def written_at_ms(entry: Entry, times: PoolTimes) -> int:
+    """Return when its owner last wrote an entry, by its clock."""
+    return entry.expires_at_ms - entry_lease_ms(times)
 
 
 def entry_lease_ms(times: PoolTimes) -> int:
