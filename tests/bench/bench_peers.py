@@ -44,6 +44,7 @@ from infra.local.waiting import until
 from tests.support.crowd import ClientProcess, Results, Seen, Task, batch, expected_audio
 from tests.support.peer_gates import LOCKS_TABLE
 from tests.support.pool_process import CLOCK, LIMIT, Ground, all_entered, pools_table, program
+from tests.support.spans import jain
 from volcengine_client.limits import DEFAULT_TIMES, TEST_TIMES, PoolTimes
 
 CALLERS, TASKS, MEAN_MS = 10, 20, 600
@@ -331,7 +332,7 @@ def figures(seen: Seen, since_ms: int) -> dict[str, float]:
         "refused": sum(seen.gauge["refusals"].values()),
         "twice": sum(counts.get("bought", 0) > 1 for counts in seen.gauge["texts"].values()),
         "first_wait_s": max(admitted.first_wait_ms(tasks, since_ms=since_ms) for tasks in served) / 1_000,
-        "jain": sum(means_s) ** 2 / (len(means_s) * sum(mean**2 for mean in means_s)),
+        "jain": jain(means_s),
     }
 
 

@@ -8,7 +8,6 @@ many rounds, each with the next seed.
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from infra.local.waiting import until
-from tests.support.crowd import Results, Seen, Task, assert_right, batch, expected_audio
+from tests.support.crowd import Seen, Task, assert_honest, assert_right, batch
 from tests.support.cutting_proxy import CuttingProxy, Fate
 from tests.support.pool_process import CLOCK, LIMIT, Ground, PoolProcess, all_entered, pools_table
 from volcengine_client.limits import READ_SLOWEST_MS, TABLE_TIMEOUT_MS, TEST_TIMES
@@ -106,17 +105,6 @@ def befell(processes: Iterable[PoolProcess]) -> Counter[Fate]:
             if operation == "UpdateItem":
                 total[fate] += one.way.applied[operation, fate] if fate is Fate.CUT_AFTER else count
     return total
-
-
-def assert_honest(tasks: Sequence[Task], results: Results) -> int:
-    """Every result is right audio or an error that may be retried; returns how many are audio."""
-    for task, result in zip(tasks, results, strict=True):
-        if result["error"] is None:
-            assert base64.b64decode(result["audio_base64"]) == expected_audio(task)
-        else:
-            assert result["audio_base64"] == ""
-            assert result["error"]["retryable"]
-    return sum(result["error"] is None for result in results)
 
 
 def full_again_ms(seen: Seen, since_ms: int) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Sequence
 
 import psutil
 
 from infra.local.lifecycle import Stack
 from infra.local.simulator import Record, Simulator
 from infra.local.waiting import until
-from tests.support.crowd import ClientProcess, Results, Seen, Task, assert_right, batch, expected_audio
+from tests.support.crowd import ClientProcess, Seen, assert_honest, assert_right, batch
 from tests.support.local_stack import Aws, Gateway
 from volcengine_client.clock import SystemClock
 from volcengine_client.limits import TEST_TIMES
@@ -47,17 +45,6 @@ def speaking_functions(gateway: Gateway, upstream_url: str) -> list[psutil.Proce
         for function in gateway.functions()
         if any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp"))
     ]
-
-
-def assert_honest(tasks: Sequence[Task], results: Results) -> int:
-    """Every result is right audio or an error that may be retried; returns how many are audio."""
-    for task, result in zip(tasks, results, strict=True):
-        if result["error"] is None:
-            assert base64.b64decode(result["audio_base64"]) == expected_audio(task)
-        else:
-            assert result["audio_base64"] == ""
-            assert result["error"]["retryable"]
-    return sum(result["error"] is None for result in results)
 
 
 async def test_a_killed_function_takes_no_slot_with_it(

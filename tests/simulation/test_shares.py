@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.shares import (
-    ARRIVALS_MS,
-    Caller,
-    Disturbance,
-    Scene,
+from tests.support.shares import ARRIVALS_MS, Caller, Disturbance, Scene, Stranger, seeded
+from tests.support.spans import (
     Span,
-    Stranger,
     all_busy_until_ms,
     busy_ms,
     first_ms,
@@ -26,7 +22,6 @@ from tests.support.shares import (
     longest_call_ms,
     longest_gap_ms,
     overlap,
-    seeded,
 )
 from tests.support.virtual_time import IN_VIRTUAL_TIME
 from volcengine_client.limits import CAP_MS, CAP_STEP_MS, QUANTUM_MS, READ_HOLDING_MS

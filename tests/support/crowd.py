@@ -50,6 +50,17 @@ def assert_right(tasks: Sequence[Task], results: Results) -> None:
         assert base64.b64decode(result["audio_base64"]) == expected_audio(task), "the audio of another task"
 
 
+def assert_honest(tasks: Sequence[Task], results: Results) -> int:
+    """Every result is right audio or an error that may be retried; returns how many are audio."""
+    for task, result in zip(tasks, results, strict=True):
+        if result["error"] is None:
+            assert base64.b64decode(result["audio_base64"]) == expected_audio(task)
+        else:
+            assert result["audio_base64"] == ""
+            assert result["error"]["retryable"]
+    return sum(result["error"] is None for result in results)
+
+
 def expected_audio(task: Task) -> bytes:
     """Return the bytes that the simulated upstream gives for a task."""
     return audio_of(Wishes(task["text"], task["voice_type"], task.get("encoding", "mp3"))).file

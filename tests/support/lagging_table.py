@@ -60,6 +60,17 @@ class Request:
     after: PoolState | None = None
 
 
+def dated(reply: Reply, date_ms: int, *, resolution_ms: int, sent_at_ms: int, received_at_ms: int) -> Reply:
+    """Return a reply that tells the time as a `Date` header of that resolution does; 0: exactly."""
+    time = TableTime.sample(
+        date_ms=date_ms // resolution_ms * resolution_ms if resolution_ms else date_ms,
+        resolution_ms=resolution_ms,
+        sent_at_ms=sent_at_ms,
+        received_at_ms=received_at_ms,
+    )
+    return replace(reply, time=time)
+
+
 class LaggingTable:
     """The way of one process to a shared table.
 
@@ -140,7 +151,13 @@ class LaggingTable:
         reply = await send()
         date_ms = reply.time.lo_ms + reply.time.at_ms
         await self._clock.sleep(self.late_ms if fate is Fate.SLOW else self._lag_ms - self._lag_ms // 2)
-        return replace(reply, time=self._sample(date_ms, sent_at_ms))
+        return dated(
+            reply,
+            date_ms,
+            resolution_ms=self._resolution_ms,
+            sent_at_ms=sent_at_ms,
+            received_at_ms=self._clock.monotonic_ms(),
+        )
 
     def _send_late(self, send: Callable[[], Awaitable[Reply]]) -> None:
         async def arrive() -> Reply:
@@ -150,15 +167,6 @@ class LaggingTable:
         late = asyncio.create_task(arrive())
         self._late.add(late)
         late.add_done_callback(self._late.discard)
-
-    def _sample(self, date_ms: int, sent_at_ms: int) -> TableTime:
-        resolution_ms = self._resolution_ms
-        return TableTime.sample(
-            date_ms=date_ms // resolution_ms * resolution_ms if resolution_ms else date_ms,
-            resolution_ms=resolution_ms,
-            sent_at_ms=sent_at_ms,
-            received_at_ms=self._clock.monotonic_ms(),
-        )
 
 
 class BuggyTable:

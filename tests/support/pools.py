@@ -14,7 +14,8 @@ from volcengine_client.limits import TEST_TIMES, PoolTimes
 from volcengine_client.models import BatchResponse, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
-from volcengine_client.pool.slots import SHUT, Entry, Limit, PoolState, Slot
+from volcengine_client.pool.plan import next_write, outlook
+from volcengine_client.pool.slots import SHUT, Change, Entry, Limit, PoolState, Slot
 from volcengine_client.pool.view import View
 
 NAME = "server"
@@ -79,6 +80,26 @@ def view(pool: PoolState, holder_id: str = "me", **changes: Any) -> View:
         "call_ms": 0,
     }
     return View(**fields | changes)
+
+
+def write_due(seen: View) -> PoolState | None:
+    """Return the state after the write that is due, which has no more entries than a write may have."""
+    after = next_write(seen, outlook(seen))
+    if after is not None:
+        Change.between(seen.state, after)
+    return after
+
+
+def written(seen: View) -> PoolState:
+    """Return the state after the write that must be due."""
+    after = write_due(seen)
+    assert after is not None
+    return after
+
+
+def own_numbers(pool: PoolState) -> set[int]:
+    """Return which slots "me" holds."""
+    return set(pool.held_by("me"))
 
 
 class Machine:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from random import Random
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.support.lagging_table import LaggingTable, Request
 from tests.support.pools import NAME, World
+from tests.support.spans import Span, busy_ms, now_ms
 from volcengine_client import batch as batch_module
 from volcengine_client.errors import ConcurrencyExceededError
 from volcengine_client.limits import DEFAULT_TIMES
@@ -44,16 +44,6 @@ class Breeze(LaggingTable):
     async def _ask(self, request: Request, send: Callable[[], Awaitable[Reply]]) -> Reply:
         self._lag_ms = max(1, round(self._chance.lognormvariate(math.log(TABLE_LAG_MS), TABLE_SPREAD)))
         return await super()._ask(request, send)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A call that the upstream let in; times in milliseconds since the scene began."""
-
-    caller: str
-    app: str
-    began_ms: float
-    ended_ms: float
 
 
 @dataclass(slots=True)
@@ -106,11 +96,6 @@ class Account:
         """Take as long as a call takes."""
         mean_log = math.log(self.call_ms) - self.spread**2 / 2
         await asyncio.sleep(self.chance.lognormvariate(mean_log, self.spread) / 1_000)
-
-
-def now_ms() -> float:
-    """Return the scene's time."""
-    return asyncio.get_running_loop().time() * 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,53 +276,3 @@ class Disturbance:
             back_ms=min(full_at_ms, default=math.inf) - stranger.until_ms,
             used=busy / (stranger.until_ms - stranger.since_ms),
         )
-
-
-# --- what a scene came to ---------------------------------------------------------------------------------------------
-
-
-def busy_ms(spans: Sequence[Span], *, until_ms: float, since_ms: float = 0) -> dict[str, float]:
-    """Return for how long calls of each app were in progress between two moments, summed over calls."""
-    total: defaultdict[str, float] = defaultdict(float)
-    for span in spans:
-        total[span.app] += max(0.0, min(span.ended_ms, until_ms) - max(span.began_ms, since_ms))
-    return total
-
-
-def all_busy_until_ms(spans: Sequence[Span]) -> float:
-    """Return until when every app had work that was not begun."""
-    last: dict[str, float] = {}
-    for span in spans:
-        last[span.app] = max(last.get(span.app, 0), span.began_ms)
-    return min(last.values())
-
-
-def jain(shares: Sequence[float]) -> float:
-    """Return Jain's index: 1 when all have the same, 1/n when one has everything."""
-    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))
-
-
-def first_ms(spans: Sequence[Span]) -> dict[str, float]:
-    """Return when each caller's first call began."""
-    first: dict[str, float] = {}
-    for span in spans:
-        first[span.caller] = min(first.get(span.caller, math.inf), span.began_ms)
-    return first
-
-
-def longest_gap_ms(spans: Sequence[Span], caller: str) -> float:
-    """Return the longest time in which a caller with work had no call in progress, its first wait apart."""
-    own = [span for span in spans if span.caller == caller]
-    idle_from_ms = [max(span.ended_ms for span in own[: count + 1]) for count in range(len(own))]
-    return max((later.began_ms - idle_from_ms[index] for index, (_, later) in enumerate(pairwise(own))), default=0)
-
-
-def longest_call_ms(spans: Sequence[Span]) -> float:
-    """Return how long the longest call took."""
-    return max(span.ended_ms - span.began_ms for span in spans)
-
-
-def overlap(spans: Sequence[Span]) -> int:
-    """Return the most calls that were in progress at once."""
-    steps = sorted([(span.ended_ms, -1) for span in spans] + [(span.began_ms, 1) for span in spans])
-    return max(accumulate(step for _, step in steps))

@@ -10,6 +10,7 @@ from math import log
 from random import Random
 
 from tests.support.contest.cases import TABLE_MS, TABLE_SIGMA, Case
+from tests.support.spans import jain
 
 
 def now_s() -> float:
@@ -84,8 +85,7 @@ class Upstream:
     def jain(self) -> float:
         """Jain's index over the apps' slot time while all have work: 1 when all have the same."""
         used_s = [sum(span_s * calling[app] for span_s, calling in self._shares) for app in range(self._case.apps)]
-        squares = sum(used**2 for used in used_s)
-        return sum(used_s) ** 2 / (len(used_s) * squares) if squares else 1.0
+        return jain(used_s) if any(used_s) else 1.0
 
 
 class Line:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from random import Random
 
 from tests.support.contest.cases import Case
 from tests.support.contest.watch import Line, Upstream, now_s
-from tests.support.lagging_table import shared_table
+from tests.support.lagging_table import dated, shared_table
 from tests.support.virtual_time import TrueTime, VirtualClock
 from volcengine_client.batch import speak_batch
-from volcengine_client.clock import TableTime
 from volcengine_client.limits import READ_NEXT_IN_LINE_MS
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.holder import Lease, Pool, Terms
@@ -180,15 +178,15 @@ class FarTable:
         sent_at_ms = self._clock.monotonic_ms()
         await self._line.travel()
         reply = await send()
-        date_ms = (reply.time.lo_ms + reply.time.at_ms) // DATE_MS * DATE_MS
+        date_ms = reply.time.lo_ms + reply.time.at_ms
         await self._line.travel()
-        time = TableTime.sample(
-            date_ms=date_ms,
+        return dated(
+            reply,
+            date_ms,
             resolution_ms=DATE_MS,
             sent_at_ms=sent_at_ms,
             received_at_ms=self._clock.monotonic_ms(),
         )
-        return replace(reply, time=time)
 
 
 class CountedSpeaker:

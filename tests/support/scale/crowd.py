@@ -16,6 +16,7 @@ import looptime
 from tests.support.scale.member import Member
 from tests.support.scale.shards import Shards
 from tests.support.scale.table import MeteredTable
+from tests.support.spans import Span, now_ms
 from tests.support.virtual_time import END_S, TrueTime, VirtualClock
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
@@ -73,16 +74,6 @@ def crowd(case: Case, seed: int) -> list[Caller]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A call that the upstream worked on; times since the beginning."""
-
-    caller: str
-    app: str
-    began_ms: float
-    ended_ms: float
-
-
 @dataclass(slots=True)
 class Upstream:
     """The account: it works on so many calls at once, and one more is a breach of I1."""
@@ -122,11 +113,6 @@ class Voice:
         await self.upstream.work(self.caller, int(task.text))
         call.answered()
         return Speech(audio=task.text.encode(), duration_ms=1, log_id=None)
-
-
-def now_ms() -> float:
-    """Return virtual time since the beginning."""
-    return asyncio.get_running_loop().time() * 1_000
 
 
 def in_virtual_time(play: Callable[[], Coroutine[Any, Any, None]]) -> None:

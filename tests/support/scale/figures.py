@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.support.scale.costs import dollars
-from tests.support.scale.crowd import Case, Scene, Span, played
+from tests.support.scale.crowd import Case, Scene, played
+from tests.support.spans import Span, all_busy_until_ms, busy_ms, first_ms, jain
 
 MOST = 0.99
 
@@ -98,19 +98,10 @@ def simulate(case: Case, seed: int) -> Figures:
 
 def _waits_s(scene: Scene) -> dict[str, float]:
     """Return how long each caller waited for its first call."""
-    first_ms: dict[str, float] = {}
-    for span in scene.upstream.spans:
-        first_ms[span.caller] = min(first_ms.get(span.caller, math.inf), span.began_ms)
-    return {caller.name: (first_ms[caller.name] - caller.at_ms) / 1_000 for caller in scene.callers}
+    began_ms = first_ms(scene.upstream.spans)
+    return {caller.name: (began_ms[caller.name] - caller.at_ms) / 1_000 for caller in scene.callers}
 
 
 def _jain(spans: Sequence[Span]) -> float:
     """Return Jain's index over apps of slot time, until the first of them has nothing left to begin."""
-    last_ms: defaultdict[str, float] = defaultdict(float)
-    for span in spans:
-        last_ms[span.app] = max(last_ms[span.app], span.began_ms)
-    until_ms = min(last_ms.values())
-    used: Counter[str] = Counter()
-    for span in spans:
-        used[span.app] += round(max(0.0, min(span.ended_ms, until_ms) - span.began_ms))
-    return float(sum(used.values()) ** 2 / (len(last_ms) * sum(ms**2 for ms in used.values())))
+    return jain(list(busy_ms(spans, until_ms=all_busy_until_ms(spans)).values()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
+from tests.support.lagging_table import dated
 from tests.support.scale.costs import (
     READ_UNITS_A_SECOND_MAX,
     WRITE_UNITS_A_SECOND_MAX,
@@ -16,7 +17,7 @@ from tests.support.scale.costs import (
     write_units,
 )
 from tests.support.scale.line import Line
-from volcengine_client.clock import Clock, TableTime
+from volcengine_client.clock import Clock
 from volcengine_client.errors import PoolTableError
 from volcengine_client.pool.dynamodb import DynamoDBTable
 from volcengine_client.pool.memory import MemoryTable
@@ -167,10 +168,10 @@ class MeteredTable:
     async def _come_back(self, reply: Reply, sent_at_ms: int) -> Reply:
         date_ms = self._clock.wall_ms()
         await self._lag()
-        sample = TableTime.sample(
-            date_ms=date_ms // DATE_RESOLUTION_MS * DATE_RESOLUTION_MS,
+        return dated(
+            reply,
+            date_ms,
             resolution_ms=DATE_RESOLUTION_MS,
             sent_at_ms=sent_at_ms,
             received_at_ms=self._clock.monotonic_ms(),
         )
-        return replace(reply, time=sample)

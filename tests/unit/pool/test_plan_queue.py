@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support.pools import NOW_MS, TIMES, entry, slot, state, terms, view
+from tests.support.pools import NOW_MS, TIMES, entry, own_numbers, slot, state, terms, view, write_due, written
 from volcengine_client.limits import ENTRIES_A_WRITE_MAX, QUEUE_MAX
-from volcengine_client.pool.plan import eviction, next_write, outlook
-from volcengine_client.pool.slots import Change, Entry, PoolState
-from volcengine_client.pool.view import View, entry_lease_ms
+from volcengine_client.pool.plan import eviction
+from volcengine_client.pool.slots import Entry
+from volcengine_client.pool.view import entry_lease_ms
 
 FRESH = entry(expires_at_ms=NOW_MS + entry_lease_ms(TIMES))
-
-
-def _write(seen: View) -> PoolState | None:
-    after = next_write(seen, outlook(seen))
-    if after is not None:
-        Change.between(seen.state, after)  # no more entries than a write may have
-    return after
-
-
-def _written(seen: View) -> PoolState:
-    after = _write(seen)
-    assert after is not None
-    return after
-
-
-def _own(pool: PoolState) -> set[int]:
-    return set(pool.held_by("me"))
 
 
 LONG_GONE = NOW_MS - TIMES.skew_ms - 1
@@ -33,7 +16,7 @@ LONG_GONE = NOW_MS - TIMES.skew_ms - 1
 
 def test_a_renewal_sweeps_entries_that_are_long_gone() -> None:
     queue = {"dead": entry(expires_at_ms=LONG_GONE), "late": entry(expires_at_ms=LONG_GONE + 1)}
-    after = _written(view(state({}, queue)))
+    after = written(view(state({}, queue)))
 
     assert set(after.queue) == {"late", "me"}
 
@@ -42,24 +25,24 @@ def test_a_write_that_only_takes_does_not_sweep() -> None:
     """It touches what is its own, so it has few conflicts."""
     queue = {"dead": entry(expires_at_ms=LONG_GONE), "me": FRESH}
 
-    assert set(_written(view(state({}, queue))).queue) == {"dead", "me"}
+    assert set(written(view(state({}, queue))).queue) == {"dead", "me"}
 
 
 def test_without_the_time_nothing_is_swept() -> None:
     queue = {"dead": entry(expires_at_ms=0)}
 
-    assert set(_written(view(state({}, queue), now_lo_ms=None)).queue) == {"dead", "me"}
+    assert set(written(view(state({}, queue), now_lo_ms=None)).queue) == {"dead", "me"}
 
 
 def test_sweeping_fills_the_room_of_a_write_and_no_more() -> None:
     queue = {f"dead{number}": entry(expires_at_ms=LONG_GONE) for number in range(100)}
-    after = _written(view(state({}, queue), want=5))
+    after = written(view(state({}, queue), want=5))
 
     assert len(after.queue) == 100 + 1 - (ENTRIES_A_WRITE_MAX - 5 - 1)
 
 
 def test_one_whose_own_entry_is_long_gone_renews_it() -> None:
-    after = _written(view(state({}, {"me": entry(expires_at_ms=LONG_GONE)})))
+    after = written(view(state({}, {"me": entry(expires_at_ms=LONG_GONE)})))
 
     assert after.queue["me"].expires_at_ms == FRESH.expires_at_ms
 
@@ -78,7 +61,7 @@ def test_in_a_full_queue_the_youngest_waiter_of_the_app_with_the_most_gives_way(
     """I7."""
     queue = {**_crowd(QUEUE_MAX - 50), **_crowd(50, "few", older_ms=-5_000)}
     newcomer = view(state({}, queue), terms=terms(app="new"))
-    after = _written(newcomer)
+    after = written(newcomer)
 
     assert eviction(newcomer) == f"crowd{QUEUE_MAX - 51}"
     assert set(queue) - set(after.queue) == {f"crowd{QUEUE_MAX - 51}"}
@@ -96,8 +79,8 @@ def test_one_who_holds_a_slot_never_gives_way() -> None:
 def test_nobody_gives_way_to_a_newcomer_whose_app_has_as_many() -> None:
     even = {**_crowd(QUEUE_MAX // 2), **_crowd(QUEUE_MAX // 2 - 1, "mine"), **_crowd(1, "third")}
 
-    assert _write(view(state({}, even), terms=terms(app="mine"))) is None
-    assert _write(view(state({}, _crowd(QUEUE_MAX)), terms=terms(app="crowd"))) is None
+    assert write_due(view(state({}, even), terms=terms(app="mine"))) is None
+    assert write_due(view(state({}, _crowd(QUEUE_MAX)), terms=terms(app="crowd"))) is None
 
 
 def test_somebody_gives_way_to_a_newcomer_whose_app_will_still_have_less() -> None:
@@ -110,19 +93,19 @@ def test_nobody_gives_way_when_all_of_the_largest_app_hold_slots() -> None:
     crowd = _crowd(QUEUE_MAX)
     pool = state(dict(enumerate(slot(holder_id) for holder_id in crowd)), crowd)
 
-    assert _write(view(pool, terms=terms(app="new"))) is None
+    assert write_due(view(pool, terms=terms(app="new"))) is None
 
 
 def test_one_who_has_joined_writes_in_a_full_queue_too() -> None:
     queue = {**_crowd(QUEUE_MAX), "me": entry(expires_at_ms=NOW_MS)}
-    after = _written(view(state({}, queue), terms=terms(app="crowd")))
+    after = written(view(state({}, queue), terms=terms(app="crowd")))
 
     assert len(after.queue) == QUEUE_MAX + 1
 
 
 def test_the_dead_do_not_fill_a_queue() -> None:
     """I2: or nobody could join any more, and nobody sweep."""
-    after = _written(view(state({}, _crowd(QUEUE_MAX, expires_at_ms=LONG_GONE)), terms=terms(app="crowd")))
+    after = written(view(state({}, _crowd(QUEUE_MAX, expires_at_ms=LONG_GONE)), terms=terms(app="crowd")))
 
     assert "me" in after.queue
     assert len(after.queue) < QUEUE_MAX
@@ -134,7 +117,7 @@ def test_those_who_left_do_not_fill_a_queue() -> None:
     one_waits = {**left, **_crowd(1, "w")}
 
     assert eviction(view(state({}, one_waits), terms=terms(app="crowd"))) is None
-    assert "me" in _written(view(state({}, one_waits), terms=terms(app="crowd"))).queue
+    assert "me" in written(view(state({}, one_waits), terms=terms(app="crowd"))).queue
 
 
 def test_those_who_left_do_not_count_for_their_app() -> None:
@@ -147,13 +130,13 @@ def test_those_who_left_do_not_count_for_their_app() -> None:
 def test_one_who_was_swept_while_holding_comes_back_into_a_full_queue() -> None:
     """I2: outside it could neither renew nor give up its slots."""
     pool = state({0: slot("me")}, _crowd(QUEUE_MAX, "default"))
-    after = _written(view(pool, want=1, terms=terms(hold_max=1)))
+    after = written(view(pool, want=1, terms=terms(hold_max=1)))
 
-    assert _own(after) == {0}
+    assert own_numbers(after) == {0}
     assert "me" in after.queue
 
 
 def test_one_who_was_swept_gives_up_what_it_has_no_more_work_for() -> None:
     pool = state({0: slot("me")}, _crowd(QUEUE_MAX))
 
-    assert _own(_written(view(pool, want=0))) == set()
+    assert own_numbers(written(view(pool, want=0))) == set()
