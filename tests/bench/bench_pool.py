@@ -107,6 +107,7 @@ def _bars(title: str, found: Found, value: Callable[[Figures], float], **options
         height=520,
         legend_at_bottom=True,
         legend_at_bottom_columns=3,
+        truncate_legend=-1,
         print_values=True,
         js=[],
         **options,
