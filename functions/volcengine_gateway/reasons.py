@@ -92,9 +92,9 @@ def why_slot(scene: Scene, number: int) -> str:
     """Say who has a slot and until when, or that it is free."""
     slot = scene.state.slots.get(number)
     if slot is None or scene.is_free(number):
-        return "free"
+        return "free" if number < scene.height else "beyond the limit, so nobody uses it"
     if slot.holder_id == SHUT:
-        return f"stays shut {scene.kept(slot)} after a call of unknown end"
+        return f"stays shut {scene.kept(slot)}: a call's end is unknown, or the pool's item was lost and made anew"
     entry = scene.state.queue.get(slot.holder_id)
     if entry is None or scene.is_gone(entry):
         return f"its holder was not heard of lately; kept {scene.kept(slot)}, unless it comes back"
@@ -111,7 +111,7 @@ def why_participant(scene: Scene, holder_id: str) -> str:
     if entry.want == 0:
         return "has left"
     if holder_id not in scene.turns:
-        return f"has the {held_count} slots that it wants or may hold"
+        return f"has the {held_count} slot{'' if held_count == 1 else 's'} that it wants or may hold"
     return "; ".join(_waits_for(scene, holder_id, entry))
 
 

@@ -110,3 +110,24 @@ async def test_a_writer_that_says_nothing_of_how_long_an_item_is_kept_changes_no
     assert reply.state == applied(model, before, after)
     assert reply.state is not None
     assert reply.state.kept_until_s == 1
+
+
+async def test_what_a_later_version_adds_to_an_entry_does_not_keep_others_from_sweeping_it(ministack: Emulated) -> None:
+    """In a rolling deployment both versions share a pool."""
+    table, name = ministack.table(), f"{NAME}-later"
+    gone = Entry(revision=3, app="x", weight=1, want=1, limit=3, since_ms=0, expires_at_ms=0)
+    made = (await table.create(name, PoolState(queue={"a": gone}))).state
+    assert made is not None
+    ministack.client().update_item(
+        TableName=ministack.table_name,
+        Key={"pool": {"S": name}},
+        UpdateExpression="SET #queue.a.later = :later",
+        ExpressionAttributeNames={"#queue": "queue"},
+        ExpressionAttributeValues={":later": {"N": "1"}},
+    )
+
+    reply = await table.write(name, made, replace(made, queue={}))
+
+    assert reply.is_applied
+    assert reply.state is not None
+    assert not reply.state.queue

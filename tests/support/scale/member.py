@@ -258,6 +258,6 @@ class Member:
                         raise
                     finally:
                         home.running_count -= 1
-                    lease.ended(is_refused=False)
+                    lease.ended(is_spoken=True)
                     self.speeches[index] = speech
         self._tell_wants()

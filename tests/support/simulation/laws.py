@@ -78,6 +78,11 @@ class Laws:
         self._limits: list[tuple[float, int]] = []  # since when, how high
         self._tellings: dict[str, Telling] = {}
 
+    @property
+    def has_haunted(self) -> bool:
+        """Whether a repeated join brought back one that had left: it may hold slots until its old leases end."""
+        return bool(self._haunted & self.gone)
+
     def breach(self, law: str) -> None:
         """Write a breach down."""
         self._world.tell("the laws", f"BREACH {law}")

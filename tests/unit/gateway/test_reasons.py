@@ -105,7 +105,10 @@ def test_a_shut_slot_is_told_with_the_time_that_it_stays_shut() -> None:
     shut = Slot(SHUT, NOW_MS + 41_000 - TIMES.skew_ms - TIMES.send_max_ms)
     told = why({**held(big=tuple(range(9))), 9: shut}, {"me": entry()})
 
-    assert told == ("all 10 slots are busy: next in line; slot 9: stays shut for 41 s after a call of unknown end")
+    assert told == (
+        "all 10 slots are busy: next in line; slot 9: stays shut for 41 s: "
+        "a call's end is unknown, or the pool's item was lost and made anew"
+    )
 
 
 def test_a_slot_of_one_who_vanished_is_told_with_the_time_until_it_is_free() -> None:
@@ -158,7 +161,9 @@ def test_missing_and_expired_slots_are_free() -> None:
 def test_without_knowledge_of_the_time_no_durations_are_told() -> None:
     seen = scene({0: slot(SHUT)}, {}, now_lo_ms=None)
 
-    assert why_slot(seen, 0) == "stays shut for a time that can't be told after a call of unknown end"
+    assert why_slot(seen, 0) == (
+        "stays shut for a time that can't be told: a call's end is unknown, or the pool's item was lost and made anew"
+    )
 
 
 def test_a_pool_that_nobody_joined_has_nothing_to_tell() -> None:

@@ -130,6 +130,20 @@ def test_an_entry_is_renewed_when_it_was_last_written_a_renewal_ago() -> None:
     assert not is_renewal_due(view(state({}, {"me": entry(expires_at_ms=due_ms + 1)})))
 
 
+def test_an_entry_is_renewed_when_others_think_that_its_work_is_done() -> None:
+    """I7: it would get no second slot until its next renewal; its calls take longer than they did."""
+    written_ms = NOW_MS - TIMES.renew_ms // 4
+    hasty = entry(want=3, left_count=3, call_ms=10, expires_at_ms=written_ms + entry_lease_ms(TIMES))
+    steady = replace(hasty, call_ms=10_000)
+    pool = state(held(me=(0,)), {"me": hasty})
+
+    assert is_renewal_due(view(pool, want=3))
+    assert not is_renewal_due(view(pool, want=1))
+    assert not is_renewal_due(view(state(held(me=(0,)), {"me": steady}), want=3))
+    fresh = replace(hasty, expires_at_ms=hasty.expires_at_ms + 1)
+    assert not is_renewal_due(view(state(held(me=(0,)), {"me": fresh}), want=3))
+
+
 def test_an_entry_lives_for_longer_than_two_renewals() -> None:
     """Who was renewed lately still counts when one renewal is late, though it thought that it was a second earlier."""
     assert 2 * TIMES.renew_ms + TIMES.skew_ms < entry_lease_ms(TIMES) < 3 * TIMES.renew_ms + TIMES.skew_ms

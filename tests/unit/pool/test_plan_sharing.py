@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
 from volcengine_client.limits import (
     QUEUE_MAX,
+    TAKE_DELAY_MAX_MS,
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import outlook
@@ -174,6 +175,15 @@ def test_the_k_th_in_line_takes_a_slot_that_stayed_free_for_k_delays(place: int)
 
     assert _takes(view(pool, terms=terms(1), free_for_ms={0: place * TAKE_DELAY_MS - 1})) == set()
     assert _takes(view(pool, terms=terms(1), free_for_ms={0: place * TAKE_DELAY_MS})) == {0}
+
+
+def test_however_many_may_have_died_a_slot_stays_free_beside_a_waiter_for_a_bounded_time() -> None:
+    """I2: all of a crowd may be dead until their entries expire."""
+    queue = {f"ahead{number}": _waits(since_ms=number) for number in range(100)} | {"me": _waits(since_ms=999)}
+    pool = state({}, queue, limit=Limit(1, 0))
+
+    assert _takes(view(pool, terms=terms(1), free_for_ms={0: TAKE_DELAY_MAX_MS - 1})) == set()
+    assert _takes(view(pool, terms=terms(1), free_for_ms={0: TAKE_DELAY_MAX_MS})) == {0}
 
 
 def test_a_slot_that_stayed_free_is_taken_only_by_one_who_wants_more() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.pools import NOW_MS, entry, held, state
 from volcengine_client.limits import FIRST_QUANTUM_MS, QUANTUM_MS, SWAP_QUANTUM_MS
-from volcengine_client.pool.share import Standing, is_due, line, positions, quantum_ms, standings
+from volcengine_client.pool.share import Standing, is_due, line, quantum_ms, standings
 
 LONG_MS = 10 * SWAP_QUANTUM_MS
 
@@ -192,12 +192,6 @@ def test_everybody_s_wish_is_met_exactly_in_some_order(rows: list[tuple[str, int
 
     missing = {one.holder_id: one.want - one.held for one in everyone if one.want > one.held}
     assert Counter(line(everyone)) == missing
-
-
-def test_places_in_the_line_begin_at_one_and_leave_out_who_wants_no_more() -> None:
-    everyone = [_one("a", want=3, since_ms=2), _one("b", want=1, since_ms=1), _one("c", held=1, want=1)]
-
-    assert positions(everyone) == {"b": 1, "a": 2}
 
 
 # --- standings ------------------------------------------------------------------------------------------------------

@@ -91,6 +91,22 @@ async def test_a_call_usually_takes_as_long_as_calls_did_on_average() -> None:
     assert pool.usual_call_ms() == 200
 
 
+async def test_a_call_that_failed_says_nothing_of_how_long_one_with_audio_takes() -> None:
+    pool = World().machine().pool
+    _spoke(pool, 200)
+    pool.note_call(1, duration_ms=5, is_refused=False, is_spoken=False)
+
+    assert pool.usual_call_ms() == 200
+
+
+async def test_how_long_calls_took_a_minute_ago_says_nothing_of_now() -> None:
+    machine = World().machine()
+    _spoke(machine.pool, 200)
+    await machine.clock.sleep(CALL_TIMES_AGE_MS + 1)
+
+    assert machine.pool.usual_call_ms() == 0
+
+
 async def test_a_refused_call_says_nothing_of_how_long_calls_take() -> None:
     pool = World().machine().pool
     _spoke(pool, *[100] * 100)

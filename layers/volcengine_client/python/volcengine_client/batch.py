@@ -162,7 +162,7 @@ class _Batch:
             await self._retry_or_settle(holder, segment, _cut() if is_cut else error)
         else:
             self._room.spend(segment.task, len(speech.audio))
-            lease.ended(is_refused=False)
+            lease.ended(is_spoken=True)
             self._settle(holder, segment, speech)
 
     async def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:

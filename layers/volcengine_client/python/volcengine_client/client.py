@@ -222,7 +222,7 @@ class VolcengineConcurrentTTS:
     def _running(self) -> _Engine:
         with self._engine_lock:
             if self._engine is None or self._engine.pid != os.getpid():
-                self._engine = _Engine(self._wire)
+                self._engine = _Engine(self._wire, self._pool)
                 weakref.finalize(self, self._engine.stop)
             return self._engine
 
@@ -230,9 +230,10 @@ class VolcengineConcurrentTTS:
 class _Engine:
     """The background event loop of a client."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, pool: Pool) -> None:
         self.pid = os.getpid()
         self._wire = wire
+        self._pool = pool
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="volcengine-tts", daemon=True)
@@ -271,6 +272,9 @@ class _Engine:
     async def _settle(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks)
+        leavings = [leaving for leaving in self._pool.leavings if leaving.get_loop() is self._loop]
+        if leavings:
+            await asyncio.wait(leavings)  # bounded, each by itself
 
     async def _end(self) -> None:
         for task in self._tasks:

@@ -68,6 +68,7 @@ READ_HOLDING_MS = 500  # how often a busy holder of several looks for waiters
 READ_SLOWEST_MS = 1_000  # how seldom a holder reads, or one who may be next
 GIVE_AGE_MAX_MS = 250  # who gives up a slot for others looks first when it last did so longer ago
 TAKE_DELAY_MS = 200  # the k-th in line takes a slot that stayed free for k times this
+TAKE_DELAY_MAX_MS = 2_000  # but after this at the latest, however many before it may be dead
 GIVER_PLACES = 3  # one who has just let a slot go takes it back as if so many places behind
 CLOCK_DRIFT_PPM = 500  # how much a machine's monotonic clock may run wrong
 CLOCK_GAP_MS = 1_500  # a pause of this process longer than this is a gap: trust nothing before a reply

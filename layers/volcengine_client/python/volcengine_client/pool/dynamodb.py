@@ -176,7 +176,13 @@ class _Update:
         for number, (old, new) in sorted(change.slots.items()):
             self._touch(self._path("#slots", str(number)), _slot_value(old), _slot_value(new))
         for holder_id, (seen, own) in sorted(change.queue.items()):
-            self._touch(self._path("#queue", holder_id), _entry_value(seen), _entry_value(own))
+            path = self._path("#queue", holder_id)
+            if seen is None:
+                self._unchanged(path, None)
+            else:
+                self._unchanged(f"{path}.#r", _number(seen.revision))
+                self._names["#r"] = "r"
+            self._set(path, _entry_value(own))
         if change.limit:
             self._touch(self._path("#limit"), *map(_limit_value, change.limit))
         elif change.takes:
@@ -205,6 +211,9 @@ class _Update:
 
     def _touch(self, path: str, old: Value | None, new: Value | None) -> None:
         self._unchanged(path, old)
+        self._set(path, new)
+
+    def _set(self, path: str, new: Value | None) -> None:
         if new is None:
             self._removes.append(path)
         else:

@@ -37,11 +37,13 @@ class Lease:
         """Note that the upstream has answered: it no longer counts the call."""
         self._is_answered = True
 
-    def ended(self, *, is_refused: bool) -> None:
-        """Note what came of the call: refused for concurrency, or worked on by the upstream."""
+    def ended(self, *, is_refused: bool = False, is_spoken: bool = False) -> None:
+        """Note what came of the call: refused for concurrency, failed otherwise, or audio."""
         if self._began_at_ms is not None:
             duration_ms = self._holder.pool.clock.monotonic_ms() - self._began_at_ms
-            self._holder.pool.note_call(self.number, duration_ms=duration_ms, is_refused=is_refused)
+            self._holder.pool.note_call(
+                self.number, duration_ms=duration_ms, is_refused=is_refused, is_spoken=is_spoken
+            )
 
     @property
     def in_doubt_since_ms(self) -> int | None:

@@ -22,6 +22,7 @@ from volcengine_client.limits import (
     READ_SPARE_MS,
     READ_TURN_MS,
     READS_A_CALL_MAX,
+    TAKE_DELAY_MAX_MS,
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.plan import Outlook
@@ -48,7 +49,7 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
     pace_ms = max(pace_ms, view.usual_call_ms // READS_A_CALL_MAX)
     interval_ms = pace_ms * turns * (READ_HOLDING_FACTOR if view.useful else 1)
     if ahead.leaves:
-        interval_ms = min(interval_ms, READ_TURN_MS if view.useful else place * TAKE_DELAY_MS)
+        interval_ms = min(interval_ms, READ_TURN_MS if view.useful else min(place * TAKE_DELAY_MS, TAKE_DELAY_MAX_MS))
     else:
         interval_ms = max(interval_ms, chance_at_ms - view.now_hi_ms + age_ms)
     if not (view.useful or ahead.leaves):

@@ -17,6 +17,7 @@ from volcengine_client.limits import (
     ENTRIES_A_WRITE_MAX,
     GIVER_PLACES,
     QUEUE_MAX,
+    TAKE_DELAY_MAX_MS,
     TAKE_DELAY_MS,
 )
 from volcengine_client.pool.share import Standing, is_due, line, load_of, standings
@@ -92,7 +93,8 @@ def outlook(view: View) -> Outlook:
             break
     if view.missing > len(takes):
         behind = _count(unserved) if behind is None else behind
-        delay_ms = (behind + (GIVER_PLACES if view.has_just_given else 1)) * TAKE_DELAY_MS
+        places = behind + (GIVER_PLACES if view.has_just_given else 1)
+        delay_ms = min(places * TAKE_DELAY_MS, TAKE_DELAY_MAX_MS)
         stale = [n for n in left if n < view.height and view.free_for_ms.get(n, 0) >= delay_ms]
         takes.update(stale[: view.missing - len(takes)])
     if view.holder_id not in view.state.queue:
@@ -178,7 +180,10 @@ def _matched(idle: Sequence[int], takers: Iterable[Standing]) -> Iterator[tuple[
 
 
 def is_renewal_due(view: View) -> bool:
-    """Tell whether its entry or a slot that it needs was last written `renew_ms` ago or longer."""
+    """Tell whether its entry or a slot that it needs was last written `renew_ms` ago or longer.
+
+    Its entry sooner, when others can't see from it any more that it has work: its calls take longer than they did.
+    """
     entry = view.state.queue.get(view.holder_id)
     if entry is None:
         return False
@@ -186,7 +191,14 @@ def is_renewal_due(view: View) -> bool:
     return (
         any(view.owned[number].expires_at_ms <= due_ms for number in view.useful)
         or entry.expires_at_ms <= view.estimate_ms + entry_lease_ms(view.times) - view.times.renew_ms
+        or _is_overlooked(view, entry)
     )
+
+
+def _is_overlooked(view: View, entry: Entry) -> bool:
+    """Tell whether it lacks slots that others think it needs no more."""
+    is_stale = view.estimate_ms - written_at_ms(entry, view.times) >= view.times.renew_ms // 4
+    return is_stale and view.missing > 0 and _want_now(view, view.standing) < view.standing.want
 
 
 def next_write(view: View, ahead: Outlook) -> PoolState | None:

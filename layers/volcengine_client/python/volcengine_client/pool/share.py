@@ -98,14 +98,6 @@ def line(standing: Sequence[Standing]) -> Iterator[str]:
             del waiting[app, is_background]
 
 
-def positions(standing: Sequence[Standing]) -> dict[str, int]:
-    """Return who waits at which place: 1 is served next. Who wants no more is not in it."""
-    places: dict[str, int] = {}
-    for holder_id in line(standing):
-        places.setdefault(holder_id, len(places) + 1)
-    return places
-
-
 def quantum_ms(taker: Standing) -> int:
     """Return how long a giver may keep a slot that *taker*, its equal once it has it, waits for."""
     if taker.held:

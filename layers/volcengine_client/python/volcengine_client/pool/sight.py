@@ -82,7 +82,7 @@ class Pool:
         self._refused_at_ms: dict[int, int] = {}
         self._refused_since_ms: dict[int, int] = {}
         self._pid = os.getpid()
-        self._call_times: deque[tuple[int, int]] = deque(maxlen=CALL_TIMES_KEPT)
+        self._call_times: deque[tuple[int, int, bool]] = deque(maxlen=CALL_TIMES_KEPT)
 
     def begin_invocation(self) -> None:
         """Trust no clock from before: the process may have been frozen. What else is remembered stays a guess."""
@@ -249,7 +249,7 @@ class Pool:
         """Return for how long each free slot has been seen free, up to the newest snapshot."""
         return {number: self.seen_at_ms - since_ms for number, since_ms in self._free_since_ms.items()}
 
-    def note_call(self, number: int, *, duration_ms: int, is_refused: bool) -> None:
+    def note_call(self, number: int, *, duration_ms: int, is_refused: bool, is_spoken: bool = True) -> None:
         """Remember a call that the upstream answered: how long it took, or that it was refused for concurrency."""
         now_ms = self.clock.monotonic_ms()
         if is_refused:
@@ -262,22 +262,22 @@ class Pool:
         else:
             self._refused_at_ms.pop(number, None)
             self._refused_since_ms.pop(number, None)
-            self._call_times.append((now_ms, duration_ms))
+            self._call_times.append((now_ms, duration_ms, is_spoken))
 
     def call_time_ms(self) -> int:
         """Return how long all but one in a hundred calls take; with a margin while few were seen, a guess before."""
         since_ms = self.clock.monotonic_ms() - CALL_TIMES_AGE_MS
-        seen = sorted(duration_ms for at_ms, duration_ms in self._call_times if at_ms >= since_ms)
+        seen = sorted(duration_ms for at_ms, duration_ms, _ in self._call_times if at_ms >= since_ms)
         if len(seen) < CALL_TIMES_ENOUGH:
             return max([CALL_TIME_FIRST_MS, *seen])
         usual_ms = seen[len(seen) * 99 // 100]
         return usual_ms if len(seen) >= 100 else usual_ms * 5 // 4
 
     def usual_call_ms(self) -> int:
-        """Return how long a call takes on average; 0 before any was seen."""
-        if not self._call_times:
-            return 0
-        return sum(duration_ms for _, duration_ms in self._call_times) // len(self._call_times)
+        """Return how long a call takes on average that ends with audio; 0 when none was seen lately."""
+        since_ms = self.clock.monotonic_ms() - CALL_TIMES_AGE_MS
+        spoken = [duration_ms for at_ms, duration_ms, is_spoken in self._call_times if is_spoken and at_ms >= since_ms]
+        return sum(spoken) // len(spoken) if spoken else 0
 
     def refused(self) -> frozenset[int]:
         """Return the slots whose last call was lately refused for concurrency."""

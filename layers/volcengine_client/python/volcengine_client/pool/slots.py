@@ -222,6 +222,13 @@ def revision_grows(before: Entry | None, after: Entry | None) -> bool:
     return before is None or after is None or after.revision > before.revision
 
 
+def is_same(now: Entry | None, seen: Entry | None) -> bool:
+    """Tell whether an entry is as it was seen: each revision is written once, whatever a later version adds to it."""
+    if now is None or seen is None:
+        return now is seen
+    return now.revision == seen.revision
+
+
 def applied(state: PoolState, before: PoolState, after: PoolState) -> PoolState | None:
     """Return *state* after the write from *before* to *after*, or None when a touched entry is not as it was.
 
@@ -229,7 +236,7 @@ def applied(state: PoolState, before: PoolState, after: PoolState) -> PoolState 
     """
     change = Change.between(before, after)
     unchanged = all(state.slots.get(number) == pair[0] for number, pair in change.slots.items())
-    unchanged &= all(state.queue.get(holder_id) == pair[0] for holder_id, pair in change.queue.items())
+    unchanged &= all(is_same(state.queue.get(holder_id), pair[0]) for holder_id, pair in change.queue.items())
     if change.takes or change.limit:
         unchanged &= state.limit == before.limit
     if change.takes or change.cap:
