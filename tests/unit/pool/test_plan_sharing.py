@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view
+from tests.support.pools import NOW_MS, TIMES, entry, held, slot, state, terms, view, written
 from volcengine_client.limits import (
     QUEUE_MAX,
     TAKE_DELAY_MAX_MS,
@@ -158,6 +158,17 @@ def test_participants_of_one_limit_take_the_lowest_numbers() -> None:
     queue = {"me": _waits(2, since_ms=1), "other": _waits(2, since_ms=9)}
 
     assert _takes(view(state({}, queue), want=2)) == {0, 2}
+
+
+def test_who_lets_a_slot_go_and_meets_anothers_write_does_not_take_it_back_for_that() -> None:
+    """I7: it would begin a new turn beside the one for whom it let go."""
+    queue = {"me": _waits(3, since_ms=1), "other": _waits(since_ms=2)}
+    pool = state({0: slot("me")}, queue, limit=Limit(1, 0))
+    seen = {"want": 3, "owned": {}, "terms": terms(1)}
+
+    assert _takes(view(pool, **seen)) == {0}
+    assert not _takes(view(pool, **seen, has_yielded=True))
+    assert not written(view(pool, **seen, has_yielded=True)).slots
 
 
 def test_a_slot_that_the_chosen_one_may_not_use_goes_to_the_next() -> None:

@@ -59,6 +59,7 @@ class Holder:
         self._drained_at_ms: dict[int, int] = {}
         self._revision = 0
         self._is_crowded = False
+        self._has_yielded = False
         self._is_in_doubt = False
         self._may_join_late = False
         self._is_leaving = False
@@ -222,6 +223,7 @@ class Holder:
         reply = await self._send(view.state, after)
         self._note_success()
         self._is_crowded = not reply.is_applied
+        self._has_yielded = not reply.is_applied and (self._has_yielded or gives_up(view, after))
         if reply.is_applied and reply.state is not None:
             self._own(reply.state)
             if view.refused_count:
@@ -296,6 +298,7 @@ class Holder:
             now_hi_ms=hi_ms,
             estimate_ms=pool.estimate_ms(),
             call_ms=pool.usual_call_ms(),
+            has_yielded=self._has_yielded,
             is_crowded=self._is_crowded,
             refused=pool.refused(),
             refused_count=pool.refused_count(),

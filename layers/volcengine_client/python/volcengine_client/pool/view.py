@@ -56,6 +56,7 @@ class View:
         now_hi_ms: The latest that it can show.
         estimate_ms: A guess at it from an earlier invocation when there is no sample; never used to reclaim.
         call_ms: How long a call takes on average; 0: it knows of none.
+        has_yielded: Its last write let a slot go for another, and met another's: it does not take it back for that.
         is_crowded: Its last write met another's: it joins first, and takes when the others reckon with it.
         refused: Slots whose last call was lately refused for concurrency.
         refused_count: How many of them somebody else seems to use, though the pool kept its limit: foreign use.
@@ -77,6 +78,7 @@ class View:
     now_hi_ms: int
     estimate_ms: int
     call_ms: int
+    has_yielded: bool = False
     is_crowded: bool = False
     refused: frozenset[int] = frozenset()
     refused_count: int = 0
@@ -153,7 +155,8 @@ class View:
     @cached_property
     def standing(self) -> Standing:
         """Its own standing, by what it knows better than the snapshot."""
-        return standing_of(self.holder_id, self.entry(revision=0), held=len(self.useful | self.busy), bound=self.height)
+        entry = self.entry(revision=0, is_served=self.has_yielded)
+        return standing_of(self.holder_id, entry, held=len(self.useful | self.busy), bound=self.height)
 
     def entry(self, *, revision: int, is_served: bool = False) -> Entry:
         """Return its entry in the queue, written now."""
