@@ -9,12 +9,13 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from api.journal import PowertoolsJournal
 from volcengine_client.clock import SystemClock
 from volcengine_gateway.aws import SecretReader, dynamodb_table, secrets_client
+from volcengine_gateway.jobs.aws import store_of
+from volcengine_gateway.powertools_journal import PowertoolsJournal
 from volcengine_gateway.secret import SecretKeys
 from volcengine_gateway.settings import function_settings
-from volcengine_gateway.wiring import Invocations, gateway_of
+from volcengine_gateway.wiring import Invocations, gateway_of, jobs_of
 
 # At their lowest level these write what AWS answers, the secret included (I6).
 for library in ("boto3", "botocore", "urllib3"):
@@ -32,6 +33,7 @@ gateway = gateway_of(
     table=dynamodb_table(settings.pool_table, clock=clock),
     clock=clock,
     journal=PowertoolsJournal(logger, metrics, tracer),
+    jobs=jobs_of(store_of(settings.jobs, clock=clock), settings.jobs, clock=clock) if settings.jobs else None,
 )
 invocations = Invocations(gateway, asyncio.new_event_loop())
 

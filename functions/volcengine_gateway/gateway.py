@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from volcengine_client import __version__
 from volcengine_client.batch import speak_batch
@@ -22,11 +21,11 @@ from volcengine_client.errors import (
     UnknownPoolError,
 )
 from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX, SERVER_STRANGERS_MAX
-from volcengine_client.models import BatchRequest, BatchResponse, PoolReport, TaskItem
-from volcengine_client.pool.holder import Pool, Terms
+from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport, TaskItem
+from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Login, Speaker, Speech
+from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
     SERVER_POOL,
@@ -37,34 +36,21 @@ from volcengine_gateway.credentials import (
     payer_of,
     require_admin_key,
 )
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.journal import Journal, Spoken
+from volcengine_gateway.pools import Pools
+from volcengine_gateway.problems import UnknownRouteError
 from volcengine_gateway.report import report_of, slots_in_use, summary_of
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.settings import Settings
+from volcengine_gateway.voice import Voice
 
 T = TypeVar("T")
 
 SERVICE = "volcengine-concurrent-tts"
 HEALTH_AGE_MAX_MS = 1_000
-POOLS_KEPT_MAX = 256  # pools whose state this process remembers
 POOLS_LISTED_MAX = 100
 POOL_NAME_CHARACTERS_MAX = 256
-
-
-class Voice(Protocol):
-    """Makes speakers that share one set of connections."""
-
-    def speaker(self, login: Login) -> Speaker:
-        """Return what speaks with *login*."""
-        ...
-
-    async def close_idle(self) -> None:
-        """Close connections that idled for too long."""
-        ...
-
-    async def close(self) -> None:
-        """Close everything."""
-        ...
 
 
 class Gateway:
@@ -77,25 +63,34 @@ class Gateway:
         voice: The way to the upstream.
         clock: Of this process.
         journal: For the operator.
+        jobs: None: this gateway has none.
     """
 
     def __init__(
-        self, settings: Settings, *, keys: Keys, table: PoolTable, voice: Voice, clock: Clock, journal: Journal
+        self,
+        settings: Settings,
+        *,
+        keys: Keys,
+        table: PoolTable,
+        voice: Voice,
+        clock: Clock,
+        journal: Journal,
+        jobs: Jobs | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.journal = journal
         self.voice = voice
+        self._jobs = jobs
         self._keys = keys
         self._table = table
-        self._pools: OrderedDict[str, Pool] = OrderedDict()
+        self._pools = Pools(table, times=settings.times, clock=clock)
         self._health: tuple[Moment, str] | None = None
         self._batches = 0
 
     async def begin_invocation(self) -> None:
         """Trust nothing from before: the process may have been frozen."""
-        for pool in self._pools.values():
-            pool.begin_invocation()
+        self._pools.begin_invocation()
         await self.voice.close_idle()
 
     # --- speech ----------------------------------------------------------------
@@ -166,7 +161,7 @@ class Gateway:
         response = await speak_batch(
             request.tasks,
             speaker=speaker,
-            pool=self._pool(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
+            pool=self._pools.of(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
             terms=Terms(
                 limit=payer.limit,
                 hold_max=payer.hold_max,
@@ -179,6 +174,42 @@ class Gateway:
         )
         self.journal.spoken(_spoken(payer, response, refused=speaker.refused_count))
         return response
+
+    # --- jobs -------------------------------------------------------------------
+
+    async def submit_job(self, request: JobRequest, *, shown_admin_key: str | None) -> dict[str, Any]:
+        """Accept a job.
+
+        Raises:
+            UnknownRouteError: This gateway has no jobs.
+            AdminKeyError, CredentialsError, InvalidRequestError: As `Jobs.submit` says.
+            StoreError, SecretError: Something is out of reach; nothing was bought.
+        """
+        keyring = await self._keys.keyring()
+        require_admin_key(keyring, shown_admin_key)
+        return await self.jobs.submit(request, keyring=keyring, shown_admin_key=shown_admin_key)
+
+    async def jobs_for(self, shown_admin_key: str | None) -> Jobs:
+        """Return the jobs, to those with the admin key.
+
+        Raises:
+            UnknownRouteError: This gateway has no jobs.
+            AdminKeyError: The admin key is missing or wrong.
+            SecretError: It can't be told.
+        """
+        require_admin_key(await self._keys.keyring(), shown_admin_key)
+        return self.jobs
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs.
+
+        Raises:
+            UnknownRouteError: This gateway has none.
+        """
+        if self._jobs is None:
+            raise UnknownRouteError("This gateway has no jobs")
+        return self._jobs
 
     # --- what the pools are doing ----------------------------------------------
 
@@ -200,7 +231,7 @@ class Gateway:
             "limit": None,
             "slots_in_use": None,
         }
-        pool = self._pool(SERVER_POOL)
+        pool = self._pools.of(SERVER_POOL)
         try:
             keyring = await self._keys.keyring()
             state = await pool.state()
@@ -240,20 +271,9 @@ class Gateway:
         return json.dumps(told)
 
     async def _told(self, name: str, tell: Callable[..., T]) -> T | None:
-        pool = self._pools.get(name) or Pool(name, table=self._table, times=self.settings.times, clock=self.clock)
+        pool = self._pools.looked_at(name)
         state = await pool.state()
         return None if state is None else tell(name, state, now_lo_ms=pool.now_lo_ms(), times=pool.times)
-
-    def _pool(self, name: str, *, kept_ms: int | None = None) -> Pool:
-        """Return this process's view of a pool; the least recently used ones are forgotten, the table knows them."""
-        pool = self._pools.get(name)
-        if pool is None:
-            pool = Pool(name, table=self._table, times=self.settings.times, clock=self.clock, kept_ms=kept_ms)
-            self._pools[name] = pool
-        self._pools.move_to_end(name)
-        while len(self._pools) > POOLS_KEPT_MAX:
-            self._pools.popitem(last=False)
-        return pool
 
 
 class _Counted:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from volcengine_client.errors import BatchTooLargeError, InvalidRequestError
 from volcengine_client.limits import ANSWER_RESERVE_MS, GATEWAY_TIMEOUT_MS
-from volcengine_client.models import BatchRequest
+from volcengine_client.models import BatchRequest, JobRequest
 from volcengine_gateway.problems import NotJSONError, invalid
 
 ADMIN_KEY = "admin-api-key"
@@ -52,6 +52,18 @@ def batch_request_of(body: bytes) -> BatchRequest:
         return BatchRequest.model_validate_json(body)
     except ValidationError as exc:
         # Without its cause, which quotes the body.
+        raise invalid(exc) from None
+
+
+def job_request_of(body: bytes) -> JobRequest:
+    """Return the job in a body.
+
+    Raises:
+        InvalidRequestError: It is not JSON, or a field has a wrong shape, range or length.
+    """
+    try:
+        return JobRequest.model_validate_json(body)
+    except ValidationError as exc:
         raise invalid(exc) from None
 
 

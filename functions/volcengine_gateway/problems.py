@@ -26,7 +26,9 @@ from volcengine_client.errors import (
     OptionRefusedError,
     PoolError,
     SecretError,
+    StoreError,
     TextRefusedError,
+    UnknownJobError,
     UnknownPoolError,
     UpstreamError,
     UpstreamTimeoutError,
@@ -77,6 +79,7 @@ STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     CredentialsError: HTTPStatus.BAD_REQUEST,
     AdminKeyError: HTTPStatus.UNAUTHORIZED,
     UnknownPoolError: HTTPStatus.NOT_FOUND,
+    UnknownJobError: HTTPStatus.NOT_FOUND,
     UnknownRouteError: HTTPStatus.NOT_FOUND,
     MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
     BodyLateError: HTTPStatus.REQUEST_TIMEOUT,
@@ -88,6 +91,7 @@ STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     UpstreamTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     PoolError: HTTPStatus.SERVICE_UNAVAILABLE,
     SecretError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     VolcengineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 TASKS_OWN = (
@@ -119,6 +123,11 @@ class Answer:
 def answer_of_json(body: str) -> Answer:
     """Answer that all is well."""
     return Answer(HTTPStatus.OK, body)
+
+
+def answer_of_accepted(body: str, *, location: str) -> Answer:
+    """Answer that the work is taken on, and where to ask for it."""
+    return Answer(HTTPStatus.ACCEPTED, body, {"Location": location})
 
 
 def answer_of_methods(methods: list[str]) -> Answer:

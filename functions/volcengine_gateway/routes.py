@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
@@ -18,6 +19,7 @@ from volcengine_gateway.incoming import (
     UNKNOWN,
     admin_key_in,
     batch_request_of,
+    job_request_of,
     method_of,
     request_id_of,
     require_json,
@@ -28,6 +30,7 @@ from volcengine_gateway.problems import (
     Answer,
     MethodNotAllowedError,
     UnknownRouteError,
+    answer_of_accepted,
     answer_of_batch,
     answer_of_error,
     answer_of_exception,
@@ -76,6 +79,11 @@ class Turn:
     def headers(self) -> Mapping[str, str]:
         """The headers, with names in lower case."""
         return {name.lower(): value for name, value in (self.event.get("headers") or {}).items()}
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What the address asks for; the first of equal names counts."""
+        return {name: values[0] for name, values in parse_qs(self.event.get("rawQueryString") or "").items()}
 
     def answer_with(self, answer: Answer) -> Response[str]:
         """Remember the answer for the journal, and put it as the library wants it."""
@@ -135,6 +143,10 @@ class Routes:
         self._resolver.not_found(self._no_route)
         self._add("/", READ, self.health)
         self._add("/generate-batch", ("POST",), self.generate_batch)
+        self._add("/jobs", ("POST",), self.submit_job)
+        self._add("/jobs", READ, self.jobs)
+        self._add("/jobs/<job_id>", READ, self.job)
+        self._add("/jobs/<job_id>", ("DELETE",), self.cancel_job)
         self._add("/pools", READ, self.pools)
         self._add("/pools/<pool>", READ, self.pool)
 
@@ -170,6 +182,34 @@ class Routes:
                 batch_request_of(await turn.body()), shown_admin_key=admin_key, deadline_at_ms=deadline_at_ms
             )
         return answer_of_batch(response, request_id=turn.request_id)
+
+    async def submit_job(self, turn: Turn) -> Answer:
+        """Take on the batch in the body as a job."""
+        admin_key = admin_key_in(turn.headers)
+        is_operator = await self._gateway.check_admin_key(admin_key)
+        require_json(turn.headers)
+        with self._gateway.admitted(is_operator=is_operator):
+            request = job_request_of(await turn.body())
+            told = await self._gateway.submit_job(request, shown_admin_key=admin_key)
+        return answer_of_accepted(json.dumps(told), location=told["status_url"])
+
+    async def jobs(self, turn: Turn) -> Answer:
+        """Tell of an account's jobs."""
+        jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
+        asked = turn.query
+        told = await jobs.list(account=asked.get("account"), app=asked.get("app"), after=asked.get("after"))
+        return answer_of_json(json.dumps(told))
+
+    async def job(self, turn: Turn, job_id: str) -> Answer:
+        """Tell of a job, and of a page of its results."""
+        jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
+        told = await jobs.show(job_id, after=turn.query.get("after"), limit=turn.query.get("limit"))
+        return answer_of_json(json.dumps(told))
+
+    async def cancel_job(self, turn: Turn, job_id: str) -> Answer:
+        """Cancel a job."""
+        jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
+        return answer_of_json(json.dumps(await jobs.cancel(job_id)))
 
     async def pools(self, turn: Turn) -> Answer:
         """Tell of all pools, to the operator."""

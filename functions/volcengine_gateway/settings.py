@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
@@ -33,6 +33,9 @@ CallersCredentials = Literal["anyone", "with_admin_key", "off"]
 
 ENDPOINT_DEFAULT = "https://openspeech.bytedance.com"
 WEIGHT_MAX = 100
+SLICE_MS = 90_000  # for how long a worker speaks in one invocation
+DAY_MS = 86_400_000
+DAYS_MAX = 3_650
 TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 VISIBLE = re.compile(r"[!-~]+")  # what can stand in a header
@@ -78,16 +81,54 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """Where jobs are kept, and for how long.
+
+    Attributes:
+        table: The DynamoDB table.
+        bucket: Of the texts and the audio.
+        queue_url: Of the messages to workers.
+        jobs_kept_days: How long a job is kept.
+        speech_kept_days: How long audio is kept after it was spoken.
+        attempts_max: How often a message is delivered before it ends in the dead-letter queue.
+        visibility_ms: How long after a worker's death its message is delivered again.
+    """
+
+    table: str
+    bucket: str
+    queue_url: str
+    jobs_kept_days: int
+    speech_kept_days: int
+    attempts_max: int
+    visibility_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionSettings(Settings):
-    """What the Lambda function is told; the account itself lies in the secret.
+    """What a Lambda function is told; the account itself lies in the secret.
 
     Attributes:
         secret_id: Name or ARN of that secret.
         pool_table: As above, but never None.
+        jobs: Where jobs are kept; None: there are none.
     """
 
     secret_id: str
     pool_table: str
+    jobs: JobSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings(FunctionSettings):
+    """What the worker's Lambda function is told.
+
+    Attributes:
+        jobs: As above, but never None.
+        slice_ms: For how long it speaks in one invocation.
+    """
+
+    jobs: JobSettings
+    slice_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +168,23 @@ def function_settings(environment: Mapping[str, str] | None = None) -> FunctionS
         weights=given.weights(),
         pool_table=given.required("VOLCENGINE_TTS_POOL_TABLE"),
         secret_id=given.required("VOLCENGINE_TTS_SECRET_ID"),
+        jobs=given.jobs(),
     )
+
+
+def worker_settings(environment: Mapping[str, str] | None = None) -> WorkerSettings:
+    """Read what the worker's Lambda function is told.
+
+    Raises:
+        SettingsError: A setting is missing or wrong.
+    """
+    shared = function_settings(environment)
+    if shared.jobs is None:
+        raise SettingsError("VOLCENGINE_TTS_JOB_TABLE is not set")
+    given = _Given(os.environ if environment is None else environment)
+    slice_ms = given.integer("VOLCENGINE_TTS_SLICE_MS", SLICE_MS, most=TIME_MAX_MS)
+    told = {one.name: getattr(shared, one.name) for one in fields(shared)}
+    return WorkerSettings(**told, slice_ms=slice_ms)
 
 
 def server_settings(
@@ -245,6 +302,22 @@ class _Given:
         if not isinstance(weights, dict) or not all(_is_weight(app, weight) for app, weight in weights.items()):
             raise SettingsError(f"{name} should be a JSON object from app to an integer between 1 and {WEIGHT_MAX}")
         return weights
+
+    def jobs(self) -> JobSettings | None:
+        if self.text("VOLCENGINE_TTS_JOB_TABLE") is None:
+            return None
+        jobs = JobSettings(
+            table=self.required("VOLCENGINE_TTS_JOB_TABLE"),
+            bucket=self.required("VOLCENGINE_TTS_BUCKET"),
+            queue_url=self.required("VOLCENGINE_TTS_JOB_QUEUE"),
+            jobs_kept_days=self.integer("VOLCENGINE_TTS_JOBS_KEPT_DAYS", 7, most=DAYS_MAX),
+            speech_kept_days=self.integer("VOLCENGINE_TTS_SPEECH_KEPT_DAYS", 30, most=DAYS_MAX),
+            attempts_max=self.integer("VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX", 5, most=1_000),
+            visibility_ms=self.integer("VOLCENGINE_TTS_WORKER_VISIBILITY_MS", 130_000, most=TIME_MAX_MS),
+        )
+        if jobs.speech_kept_days <= jobs.jobs_kept_days:
+            raise SettingsError("VOLCENGINE_TTS_SPEECH_KEPT_DAYS should be more than VOLCENGINE_TTS_JOBS_KEPT_DAYS")
+        return jobs
 
     def times(self) -> PoolTimes:
         names = {

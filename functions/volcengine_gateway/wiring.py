@@ -7,36 +7,87 @@ from collections.abc import Mapping
 from typing import Any
 
 from volcengine_client.clock import Clock
+from volcengine_client.limits import SLICE_MARGIN_MS
 from volcengine_client.pool.table import PoolTable
-from volcengine_client.speech.v1 import V1, Login, Wire
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
+from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.worker import Worker
 from volcengine_gateway.journal import Journal
+from volcengine_gateway.pools import Pools
+from volcengine_gateway.problems import guarded
 from volcengine_gateway.routes import Routes, TimeLeft
 from volcengine_gateway.secret import Keys
-from volcengine_gateway.settings import Settings
+from volcengine_gateway.settings import JobSettings, Settings, WorkerSettings
+from volcengine_gateway.voice import V1Voice
 
 
-class V1Voice:
-    """The upstream's v1 API, over one set of connections."""
-
-    def __init__(self, endpoint: str, *, clock: Clock) -> None:
-        self._wire = Wire(endpoint, clock=clock)
-
-    def speaker(self, login: Login) -> V1:
-        return V1(self._wire, login)
-
-    async def close_idle(self) -> None:
-        await self._wire.close_idle()
-
-    async def close(self) -> None:
-        await self._wire.close()
-
-
-def gateway_of(settings: Settings, *, keys: Keys, table: PoolTable, clock: Clock, journal: Journal) -> Gateway:
+def gateway_of(
+    settings: Settings,
+    *,
+    keys: Keys,
+    table: PoolTable,
+    clock: Clock,
+    journal: Journal,
+    jobs: Jobs | None = None,
+) -> Gateway:
     """Return a gateway that speaks through the real upstream, or whatever stands at the endpoint."""
     voice = V1Voice(settings.endpoint, clock=clock)
-    return Gateway(settings, keys=keys, table=table, voice=voice, clock=clock, journal=journal)
+    return Gateway(settings, keys=keys, table=table, voice=voice, clock=clock, journal=journal, jobs=jobs)
+
+
+def jobs_of(store: JobStore, settings: JobSettings, *, clock: Clock) -> Jobs:
+    """Return the jobs in a store."""
+    times = JobTimes(
+        kept_days=settings.jobs_kept_days, attempts_max=settings.attempts_max, visibility_ms=settings.visibility_ms
+    )
+    return Jobs(store, times=times, clock=clock)
+
+
+def worker_of(settings: WorkerSettings, store: JobStore, *, keys: Keys, table: PoolTable, clock: Clock) -> Worker:
+    """Return a worker that speaks through the real upstream, or whatever stands at the endpoint."""
+    return Worker(
+        store,
+        keys=keys,
+        pools=Pools(table, times=settings.times, clock=clock),
+        voice=V1Voice(settings.endpoint, clock=clock),
+        weights=settings.weights,
+        clock=clock,
+    )
+
+
+class Deliveries:
+    """Lambda's way in for messages: one event loop serves all invocations of a process, one after another."""
+
+    def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop, *, slice_ms: int, journal: Journal) -> None:
+        self._worker = worker
+        self._loop = loop
+        self._slice_ms = slice_ms
+        self._journal = journal
+
+    def work(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
+        """Work on the job of each message; name the messages that should come again."""
+        return self._loop.run_until_complete(self._work(event, context))
+
+    async def _work(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
+        await self._worker.begin_invocation()
+        again = [record["messageId"] for record in event["Records"] if not await self._is_done(record, context)]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+
+    async def _is_done(self, record: Mapping[str, Any], context: TimeLeft) -> bool:
+        remaining_ms = context.get_remaining_time_in_millis()
+        working = self._worker.work(
+            record["body"],
+            slice_ms=min(self._slice_ms, remaining_ms - SLICE_MARGIN_MS),
+            claim_ms=remaining_ms,
+            attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+        )
+        return await guarded(working, lambda error: self._failed(error, record["messageId"]))
+
+    def _failed(self, error: Exception, message_id: str) -> bool:
+        self._journal.bug(error, request_id=message_id)
+        return False
 
 
 class Invocations:

@@ -79,6 +79,7 @@ def test_who_caused_it_decides_whether_asking_again_helps() -> None:
         "LeaseLostError",
         "PoolTableError",
         "SecretError",
+        "StoreError",
     }
 
 

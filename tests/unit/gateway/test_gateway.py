@@ -14,7 +14,7 @@ from volcengine_client.models import TaskItem
 from volcengine_client.pool.slots import Limit
 from volcengine_client.speech.v1 import Login
 from volcengine_gateway.credentials import Account, Keyring
-from volcengine_gateway.gateway import POOLS_KEPT_MAX
+from volcengine_gateway.pools import POOLS_KEPT_MAX
 from volcengine_gateway.settings import Settings
 
 pytestmark = pytest.mark.looptime
@@ -219,7 +219,7 @@ async def test_apps_have_the_weights_that_the_operator_gave_them() -> None:
 async def test_an_invocation_begins_by_doubting_what_is_old() -> None:
     bench = Bench()
     await bench.post(BATCH)
-    [pool] = bench.gateway._pools.values()
+    [pool] = bench.gateway._pools._known.values()
     known = pool.now_lo_ms()
 
     await bench.gateway.begin_invocation()
@@ -238,14 +238,14 @@ async def test_a_process_remembers_a_bounded_number_of_pools() -> None:
         told = await bench.post({"tasks": [{"text": "x"}], "credentials": login}, admin_key=None)
         assert told.status == 200
 
-    assert len(bench.gateway._pools) == POOLS_KEPT_MAX
+    assert len(bench.gateway._pools._known) == POOLS_KEPT_MAX
     assert len(await bench.table.names()) == POOLS_KEPT_MAX + 10
 
 
 async def test_the_list_of_pools_is_bounded_and_says_how_many_there_are() -> None:
     bench = Bench()
     for index in range(120):
-        await bench.gateway._pool(f"account:{index:03}").open(Limit(1, 0))
+        await bench.gateway._pools.of(f"account:{index:03}").open(Limit(1, 0))
 
     told = json.loads(await bench.gateway.pools(shown_admin_key=ADMIN_KEY))
 

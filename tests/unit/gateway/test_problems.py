@@ -38,6 +38,8 @@ STATUSES = {
     "CredentialsError": 400,
     "DeadlineCutError": 504,
     "InvalidRequestError": 422,
+    "JobCancelledError": 500,  # only ever a task's
+    "JobFailedError": 500,  # the same
     "LeaseLostError": 503,
     "LoginRejectedError": 502,
     "NoSlotInTimeError": 429,
@@ -46,7 +48,9 @@ STATUSES = {
     "PoolTableError": 503,
     "QuotaUsedUpError": 502,
     "SecretError": 503,
+    "StoreError": 503,
     "TextRefusedError": 502,
+    "UnknownJobError": 404,
     "UnknownPoolError": 404,
     "UpstreamError": 502,
     "UpstreamRejectedError": 502,

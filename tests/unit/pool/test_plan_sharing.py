@@ -164,7 +164,7 @@ def test_who_lets_a_slot_go_and_meets_anothers_write_does_not_take_it_back_for_t
     """I7: it would begin a new turn beside the one for whom it let go."""
     queue = {"me": _waits(3, since_ms=1), "other": _waits(since_ms=2)}
     pool = state({0: slot("me")}, queue, limit=Limit(1, 0))
-    seen = {"want": 3, "owned": {}, "terms": terms(1)}
+    seen: dict[str, Any] = {"want": 3, "owned": {}, "terms": terms(1)}
 
     assert _takes(view(pool, **seen)) == {0}
     assert not _takes(view(pool, **seen, has_yielded=True))

@@ -332,4 +332,4 @@ def test_what_could_be_no_login_is_refused_and_not_repeated(part: str) -> None:
 
 def test_a_login_does_not_show_its_key() -> None:
     assert repr(LOGIN) == "Login(app_id='1234567890')"
-    assert repr(Speech(b"sound", 1, None)) == "Speech(duration_ms=1, log_id=None)"
+    assert repr(Speech(b"sound", 1, None)) == "Speech(duration_ms=1, log_id=None, kept_as=None)"

@@ -19,13 +19,18 @@ class Outcomes:
     """What became of each task; the first outcome stands, by position, never by id (I3, I4)."""
 
     def __init__(self, tasks: Sequence[TaskItem]) -> None:
-        self.tasks = tasks
+        self._tasks = tasks
         self._outcomes: dict[int, Speech | VolcengineError] = {}
 
     @property
     def open_count(self) -> int:
         """Tasks without an outcome."""
-        return len(self.tasks) - len(self._outcomes)
+        return len(self._tasks) - len(self._outcomes)
+
+    async def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
+        """Hand out all tasks."""
+        for numbered in enumerate(self._tasks):
+            yield numbered
 
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         """Give task *index* its outcome."""
@@ -33,7 +38,7 @@ class Outcomes:
 
     def settle_rest(self, error: VolcengineError) -> None:
         """Give every open task *error*."""
-        for index in range(len(self.tasks)):
+        for index in range(len(self._tasks)):
             self.settle(index, error)
 
     def results(self) -> list[TaskResult]:
@@ -42,7 +47,7 @@ class Outcomes:
         Raises:
             LoginRejectedError: The upstream refused the login, and nothing was bought.
         """
-        outcomes = [self._outcomes[index] for index in range(len(self.tasks))]
+        outcomes = [self._outcomes[index] for index in range(len(self._tasks))]
         if not any(isinstance(outcome, Speech) for outcome in outcomes):
             for outcome in outcomes:
                 if isinstance(outcome, LoginRejectedError):
@@ -50,7 +55,7 @@ class Outcomes:
         return [self._result(index, outcome) for index, outcome in enumerate(outcomes)]
 
     def _result(self, index: int, outcome: Speech | VolcengineError) -> TaskResult:
-        task = self.tasks[index]
+        task = self._tasks[index]
         task_id = task.task_id or f"task_{index + 1}"
         characters = characters_billed(task.text)
         if isinstance(outcome, VolcengineError):

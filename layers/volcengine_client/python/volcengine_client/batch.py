@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from volcengine_client.answer import AnswerRoom, Outcomes
 from volcengine_client.clock import Clock
@@ -26,6 +27,27 @@ from volcengine_client.models import BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.speech.retry import wait_before_retry_ms
 from volcengine_client.speech.v1 import Speaker, Speech
+
+
+class Work(Protocol):
+    """Tasks to speak, and where their outcomes go."""
+
+    @property
+    def open_count(self) -> int:
+        """Tasks handed out without an outcome."""
+        ...
+
+    def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
+        """Hand out the tasks, each under its number, as soon as they are at hand."""
+        ...
+
+    def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
+        """Give a task its outcome; the first one stands (I4)."""
+        ...
+
+    def settle_rest(self, error: VolcengineError) -> None:
+        """End all that is open, and what was not handed out."""
+        ...
 
 
 async def speak_batch(
@@ -56,12 +78,35 @@ async def speak_batch(
     Raises:
         LoginRejectedError: The upstream refused the login, and nothing was bought.
     """
-    deadline = Deadline(deadline_at_ms, clock=clock)
-    batch = _Batch(tasks, speaker, pool, deadline, AnswerRoom(tasks, answer_bytes_max))
+    outcomes = Outcomes(tasks)
+    room = AnswerRoom(tasks, answer_bytes_max)
+    terms = replace(terms, hold_max=min(terms.hold_max, len(tasks)))
+    pool_report = await speak(
+        outcomes, speaker=speaker, pool=pool, terms=terms, clock=clock, deadline_at_ms=deadline_at_ms, room=room
+    )
+    return BatchResponse(results=outcomes.results(), pool=pool_report)
+
+
+async def speak(
+    work: Work,
+    *,
+    speaker: Speaker,
+    pool: Pool,
+    terms: Terms,
+    clock: Clock,
+    deadline_at_ms: int | None = None,
+    room: AnswerRoom | None = None,
+) -> PoolReport:
+    """Speak what *work* hands out, as `speak_batch` does, however much that is.
+
+    Raises:
+        Whatever `work.tasks` raises, but for errors of ours, which become the outcome of what is left.
+    """
+    batch = _Batch(work, speaker, pool, Deadline(deadline_at_ms, clock=clock), room or AnswerRoom((), None))
     async with Holder(pool, terms, leave_by_ms=deadline_at_ms) as holder:
-        await batch.run(holder, worker_count=min(terms.hold_max, len(tasks)))
+        await batch.run(holder, worker_count=terms.hold_max)
     limit = terms.limit if pool.snapshot is None or pool.snapshot.limit is None else pool.snapshot.limit
-    return BatchResponse(results=batch.outcomes.results(), pool=PoolReport(limit=limit.n, waited_ms=holder.waited_ms))
+    return PoolReport(limit=limit.n, waited_ms=holder.waited_ms)
 
 
 @dataclass(slots=True)
@@ -76,25 +121,23 @@ class _Segment:
 class _Batch:
     """The work of one batch: segments that wait for a slot, calls under way, outcomes."""
 
-    def __init__(
-        self, tasks: Sequence[TaskItem], speaker: Speaker, pool: Pool, deadline: Deadline, room: AnswerRoom
-    ) -> None:
-        self.outcomes = Outcomes(tasks)
+    def __init__(self, work: Work, speaker: Speaker, pool: Pool, deadline: Deadline, room: AnswerRoom) -> None:
+        self._work = work
         self._speaker = speaker
         self._pool = pool
         self._deadline = deadline
         self._room = room
         self._ready: asyncio.Queue[_Segment] = asyncio.Queue()
         self._calling: set[asyncio.Task[None]] = set()
+        self._is_all_handed_out = False
         self._closed_by: VolcengineError | None = None
         self._closed = asyncio.Event()
 
     async def run(self, holder: Holder, *, worker_count: int) -> None:
         """Speak until every task has its outcome or no call may start any more, then wait for those under way."""
-        for index, task in enumerate(self.outcomes.tasks):
-            self._ready.put_nowait(_Segment(index, task))
         self._room.on_change = lambda: self._tell_want(holder)
-        workers = [asyncio.create_task(self._work(holder)) for _ in range(worker_count)]
+        workers = [asyncio.create_task(self._speak(holder)) for _ in range(worker_count)]
+        workers.append(asyncio.create_task(self._hand_out(holder)))
         try:
             await self._until_closed(workers)
             for worker in workers:
@@ -109,7 +152,19 @@ class _Batch:
                 if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                     raise end
         late = NoSlotInTimeError("no slot came in time, so nothing was bought; ask again", retry_after_ms=1_000)
-        self.outcomes.settle_rest(self._closed_by or holder.trouble or late)
+        self._work.settle_rest(self._closed_by or holder.trouble or late)
+
+    async def _hand_out(self, holder: Holder) -> None:
+        """Line up the tasks as they come."""
+        try:
+            async for index, task in self._work.tasks():
+                self._ready.put_nowait(_Segment(index, task))
+                self._tell_want(holder)
+        except VolcengineError as error:
+            self._close(error)
+        self._is_all_handed_out = True
+        self._tell_want(holder)
+        await self._closed.wait()
 
     async def _until_closed(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Wait until all is settled, something ends the batch, or no call may start any more."""
@@ -124,7 +179,7 @@ class _Batch:
             closed.cancel()
             self._closed.set()
 
-    async def _work(self, holder: Holder) -> None:
+    async def _speak(self, holder: Holder) -> None:
         """Take one segment after another to a slot."""
         worker = asyncio.current_task()
         assert worker is not None
@@ -153,7 +208,7 @@ class _Batch:
         except LeaseLostError:
             self._ready.put_nowait(segment)
         except asyncio.CancelledError:
-            self.outcomes.settle(segment.index, _cut())
+            self._work.settle(segment.index, _cut())
             raise
         except VolcengineError as error:
             segment.attempt_count += 1
@@ -181,13 +236,13 @@ class _Batch:
             asyncio.get_running_loop().call_later(wait_ms / 1_000, self._ready.put_nowait, segment)
 
     def _settle(self, holder: Holder, segment: _Segment, outcome: Speech | VolcengineError) -> None:
-        self.outcomes.settle(segment.index, outcome)
+        self._work.settle(segment.index, outcome)
         self._tell_want(holder)
-        if not self.outcomes.open_count:
-            self._closed.set()
 
     def _tell_want(self, holder: Holder) -> None:
-        holder.want(self._room.callable_count(self.outcomes.open_count))
+        holder.want(self._room.callable_count(self._work.open_count))
+        if self._is_all_handed_out and not self._work.open_count:
+            self._closed.set()
 
     def _close(self, error: VolcengineError) -> None:
         """Start nothing more: the error would meet every other task too."""

@@ -7,6 +7,7 @@ One class has one code, and callers may match on either.
     │   ├── CredentialsError            invalid_credentials
     │   ├── AdminKeyError               invalid_admin_key
     │   ├── UnknownPoolError            unknown_pool
+    │   ├── UnknownJobError             unknown_job
     │   ├── BatchTooLargeError          too_large
     │   └── InvalidRequestError         invalid_request
     ├── CapacityError                   ask again later; nothing was bought
@@ -27,6 +28,9 @@ One class has one code, and callers may match on either.
     ├── PoolError
     │   ├── LeaseLostError              lease_lost
     │   └── PoolTableError              pool_table
+    ├── JobCancelledError               job_cancelled
+    ├── JobFailedError                  job_failed
+    ├── StoreError                      store_unavailable
     └── SecretError                     secret_unavailable
 
 Messages never hold a credential or a spoken text (I6).
@@ -87,6 +91,12 @@ class UnknownPoolError(CallerError):
     """No such pool."""
 
     code = "unknown_pool"
+
+
+class UnknownJobError(CallerError):
+    """No such job, or no longer."""
+
+    code = "unknown_job"
 
 
 class BatchTooLargeError(CallerError):
@@ -211,6 +221,25 @@ class PoolTableError(PoolError):
     """The pool's table gave no answer in time; a write may have happened."""
 
     code = "pool_table"
+
+
+class JobCancelledError(VolcengineError):
+    """The job was cancelled before this task's turn came; nothing was bought."""
+
+    code = "job_cancelled"
+
+
+class JobFailedError(VolcengineError):
+    """The job ended before this task's turn came."""
+
+    code = "job_failed"
+
+
+class StoreError(VolcengineError):
+    """What jobs are kept in gave no answer in time; a write may have happened."""
+
+    code = "store_unavailable"
+    _retryable = True
 
 
 class SecretError(VolcengineError):

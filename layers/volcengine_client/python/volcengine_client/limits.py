@@ -21,6 +21,14 @@ SERVER_ANSWER_BYTES_MAX = 64 * 1024 * 1024  # bytes an answer, self-hosted
 SERVER_STRANGERS_MAX = 100  # of them without the admin key
 SERVER_REQUESTS_MAX = 200  # requests in progress, self-hosted
 
+JOB_TASKS_MAX = 100_000  # tasks a job
+JOB_DEADLINE_MAX_S = 604_800  # the longest that a job may give itself
+JOB_CHUNK_TASKS = 100  # tasks that are read, and noted as finished, together
+JOB_PAGE_TASKS = 100  # results a page, unless the caller wants another number ...
+JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
+JOBS_LISTED_MAX = 100  # jobs a list
+AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
+
 SPEED_MIN, SPEED_MAX = 0.2, 3.0  # ratio
 VOLUME_MIN, VOLUME_MAX = 0.1, 3.0  # ratio
 PITCH_MIN, PITCH_MAX = -12.0, 12.0  # semitones
@@ -44,6 +52,18 @@ SECRET_AGE_MAX_MS = 300_000  # a cached secret is read again after this
 IDLE_CONNECTION_MS = 10_000  # an idle connection older than this is closed, not used
 CONNECT_MAX_MS = 5_000  # to the upstream, name look-up and TLS included; nothing was bought when it takes longer
 UPSTREAM_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # bytes an answer of the upstream, base64 included
+
+# --- jobs ----------------------------------------------------------------------
+JOB_STALLS_MAX = 8  # slices in a row without one finished task after which a job is over
+JOB_STALL_WAIT_MS = 10_000  # before the slice after one that finished nothing; doubled with each
+JOB_STALL_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
+JOB_WATCH_MS = 1_000  # how often a worker looks whether its job was cancelled
+JOB_WRITE_ATTEMPTS_MAX = 20  # of a job's item, against others' writes
+STORE_REQUESTS_MAX = 32  # requests to files and tables of jobs at once, a process
+STORE_CONNECT_MS = 2_000
+STORE_READ_MS = 5_000
+STORE_ATTEMPTS_MAX = 6  # of one request, waits doubled between them
+SLICE_MARGIN_MS = 8_000  # of a worker's time that is kept for writing down what it did
 
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression

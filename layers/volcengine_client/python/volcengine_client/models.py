@@ -26,6 +26,8 @@ from volcengine_client.limits import (
     CONCURRENCY_MAX,
     CREDENTIAL_CHARACTERS_MAX,
     FILE_NAME_CHARACTERS_MAX,
+    JOB_DEADLINE_MAX_S,
+    JOB_TASKS_MAX,
     PITCH_MAX,
     PITCH_MIN,
     SPEED_MAX,
@@ -173,6 +175,20 @@ class BatchRequest(BaseModel):
     credentials: Credentials | None = None
     account: Annotated[str, Field(min_length=1, max_length=APP_CHARACTERS_MAX)] | None = None
     app: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=APP_CHARACTERS_MAX)] = "default"
+
+
+class JobRequest(BatchRequest):
+    """The body of `POST /jobs`.
+
+    Attributes:
+        tasks: 1 to 100,000.
+        deadline_s: Seconds from now after which no call starts any more; None: whenever its turn comes.
+        priority: `background` waits behind everything interactive.
+    """
+
+    tasks: Annotated[list[TaskItem], Field(min_length=1, max_length=JOB_TASKS_MAX)]
+    deadline_s: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=JOB_DEADLINE_MAX_S)] | None = None
+    priority: Literal["interactive", "background"] = "background"
 
 
 class TaskError(BaseModel):

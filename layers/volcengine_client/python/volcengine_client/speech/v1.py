@@ -45,11 +45,13 @@ class Speech:
         audio: The whole file.
         duration_ms: How long it plays.
         log_id: The upstream's name for the call, for its support.
+        kept_as: The name under which the audio is kept, when `audio` is empty for that.
     """
 
     audio: bytes = field(repr=False)
     duration_ms: int
     log_id: str | None
+    kept_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

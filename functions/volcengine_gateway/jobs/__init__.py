@@ -1,0 +1,1 @@
+"""Jobs: batches of any size, worked on slice by slice."""

@@ -1,0 +1,250 @@
+"""Jobs in AWS: files in S3, messages in SQS, items in DynamoDB. The only file of the jobs that knows boto3.
+
+boto3 blocks, so each request has a thread. It asks again by itself, with waits: a throttled service makes jobs slower
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import StoreError
+from volcengine_client.limits import (
+    AUDIO_URL_MS,
+    STORE_ATTEMPTS_MAX,
+    STORE_CONNECT_MS,
+    STORE_READ_MS,
+    STORE_REQUESTS_MAX,
+)
+from volcengine_gateway.jobs.job import Job
+from volcengine_gateway.jobs.store import JobList, JobStore
+from volcengine_gateway.settings import DAY_MS, JobSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+T = TypeVar("T")
+
+BY_ACCOUNT = "by_account"
+FIELDS = tuple(field.name for field in fields(Job))
+UNCHANGED = "#revision = :before"
+MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/L16", "ogg_opus": "audio/ogg"}
+
+
+class Requests:
+    """The threads in which blocking requests run."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="jobs")
+
+    async def send(self, request: Callable[[], T]) -> T:
+        """Send a request.
+
+        Raises:
+            StoreError: No answer in time, or a refusal; a write may have happened.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, request)
+        except ClientError as exc:
+            code = exc.response["Error"]["Code"]
+            raise StoreError(f"what jobs are kept in refused: {code}; ask again later") from exc
+        except BotoCoreError as exc:
+            raise StoreError("what jobs are kept in gave no answer in time; ask again later") from exc
+
+
+class S3Files:
+    """Files in a bucket.
+
+    Args:
+        bucket: Its name.
+        client: Of S3.
+        requests: The threads.
+        clock: To know how old files are.
+        found_max_ms: Older files may be gone before a job that finds them now.
+    """
+
+    def __init__(self, bucket: str, *, client: S3Client, requests: Requests, clock: Clock, found_max_ms: int) -> None:
+        self._bucket = bucket
+        self._client = client
+        self._requests = requests
+        self._clock = clock
+        self._found_max_ms = found_max_ms
+
+    async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
+        await self._requests.send(
+            partial(
+                self._client.put_object,
+                Bucket=self._bucket,
+                Key=name,
+                Body=content,
+                ContentType=AUDIO_TYPES.get(name.rpartition(".")[2], "application/x-ndjson"),
+                Metadata=dict(about or {}),
+            )
+        )
+
+    async def get(self, name: str) -> bytes | None:
+        def get() -> bytes | None:
+            try:
+                return self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read()
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] in MISSING:
+                    return None
+                raise
+
+        return await self._requests.send(get)
+
+    async def about(self, name: str) -> Mapping[str, str] | None:
+        def head() -> Mapping[str, str] | None:
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=name)
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] in MISSING:
+                    return None
+                raise
+            age_ms = self._clock.wall_ms() - int(answer["LastModified"].timestamp() * 1_000)
+            return answer["Metadata"] if age_ms <= self._found_max_ms else None
+
+        return await self._requests.send(head)
+
+    def url(self, name: str) -> str:
+        return self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": name}, ExpiresIn=AUDIO_URL_MS // 1_000
+        )
+
+
+class SQSQueue:
+    """Messages in a queue."""
+
+    def __init__(self, url: str, *, client: SQSClient, requests: Requests) -> None:
+        self._url = url
+        self._client = client
+        self._requests = requests
+
+    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
+        await self._requests.send(
+            partial(
+                self._client.send_message, QueueUrl=self._url, MessageBody=job_id, DelaySeconds=-(-delay_ms // 1_000)
+            )
+        )
+
+
+class DynamoDBJobTable:
+    """Jobs in a DynamoDB table with the partition key `job_id` and the index `by_account`."""
+
+    def __init__(self, table_name: str, *, client: DynamoDBClient, requests: Requests) -> None:
+        self._table_name = table_name
+        self._client = client
+        self._requests = requests
+
+    async def add(self, job: Job) -> None:
+        await self._requests.send(partial(self._client.put_item, TableName=self._table_name, Item=_item_of(job)))
+
+    async def get(self, job_id: str) -> Job | None:
+        answer = await self._requests.send(
+            partial(
+                self._client.get_item, TableName=self._table_name, Key={"job_id": {"S": job_id}}, ConsistentRead=True
+            )
+        )
+        return _job_of(answer["Item"]) if "Item" in answer else None
+
+    async def write(self, job: Job) -> bool:
+        def put() -> bool:
+            try:
+                self._client.put_item(
+                    TableName=self._table_name,
+                    Item=_item_of(job),
+                    ConditionExpression=UNCHANGED,
+                    ExpressionAttributeNames={"#revision": "revision"},
+                    ExpressionAttributeValues={":before": {"N": str(job.revision - 1)}},
+                )
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                    return False
+                raise
+            return True
+
+        return await self._requests.send(put)
+
+    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+        def query() -> JobList:
+            filtered: dict[str, Any] = {}
+            values: dict[str, Any] = {":account": {"S": account}}
+            if app is not None:
+                filtered = {"FilterExpression": "#app = :app", "ExpressionAttributeNames": {"#app": "app"}}
+                values[":app"] = {"S": app}
+            condition = "account = :account"
+            if after is not None:
+                condition += " AND sorted_by < :after"
+                values[":after"] = {"S": after}
+            jobs: list[Job] = []
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table_name,
+                IndexName=BY_ACCOUNT,
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
+                ScanIndexForward=False,
+                **filtered,
+            )
+            for page in pages:
+                jobs.extend(map(_job_of, page["Items"]))
+                if len(jobs) > limit:
+                    break
+            return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+
+        return await self._requests.send(query)
+
+
+def _sorted_by(job: Job) -> str:
+    return f"{job.created_at_ms:015}{job.job_id}"
+
+
+def _item_of(job: Job) -> dict[str, Any]:
+    told = {name: getattr(job, name) for name in FIELDS}
+    told |= {"sorted_by": _sorted_by(job), "expires_at": job.kept_until_s}
+    serialize = TypeSerializer().serialize
+    return {name: serialize(value) for name, value in told.items() if value is not None}
+
+
+def _job_of(item: Mapping[str, Any]) -> Job:
+    deserialize = TypeDeserializer().deserialize
+    told: dict[str, Any] = {name: deserialize(item[name]) for name in FIELDS if name in item}
+    told = {name: int(value) if isinstance(value, Decimal) else value for name, value in told.items()}
+    return Job(**told)
+
+
+def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
+    """Return where a stage's jobs are."""
+    config = Config(
+        connect_timeout=STORE_CONNECT_MS / 1_000,
+        read_timeout=STORE_READ_MS / 1_000,
+        retries={"mode": "standard", "total_max_attempts": STORE_ATTEMPTS_MAX},
+        max_pool_connections=STORE_REQUESTS_MAX,
+        tcp_keepalive=True,
+    )
+    requests = Requests()
+    return JobStore(
+        table=DynamoDBJobTable(settings.table, client=boto3.client("dynamodb", config=config), requests=requests),
+        files=S3Files(
+            settings.bucket,
+            client=boto3.client("s3", config=config.merge(Config(signature_version="s3v4"))),
+            requests=requests,
+            clock=clock,
+            found_max_ms=(settings.speech_kept_days - settings.jobs_kept_days) * DAY_MS,
+        ),
+        queue=SQSQueue(settings.queue_url, client=boto3.client("sqs", config=config), requests=requests),
+    )

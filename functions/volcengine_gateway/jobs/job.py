@@ -1,0 +1,186 @@
+"""A job and every change of it. Pure.
+
+A job is one item. Its tasks lie in files, a chunk each; whatever has happened to them is in files too. The item only
+says how far it has come, and who is at it. Each change is written under the condition that the item is still of the
+revision that was read, so two who change it at once don't undo each other's change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from volcengine_client.errors import JobCancelledError, JobFailedError, VolcengineError, class_of
+from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_STALL_WAIT_MS, JOB_STALLS_MAX
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job; instants are Unix milliseconds by the hosts' clocks.
+
+    Attributes:
+        job_id: 128 random bits, in hexadecimal.
+        revision: Grows by one with every write.
+        account: The pool of the account that pays.
+        app: Whose share it takes from.
+        is_background: Served after all that is not.
+        hold_max: Slots that it may hold at most; None: all.
+        created_at_ms: When it was accepted.
+        kept_until_s: When it may be forgotten, Unix seconds.
+        deadline_at_ms: After which no call starts; None: whenever.
+        task_count: Of the whole job.
+        chunk_count: Files of tasks.
+        character_count: Of all tasks, as the upstream bills them.
+        whole_chunk_count: Chunks from the first on whose tasks all have an outcome.
+        done_count: Tasks with audio, in those.
+        failed_count: Tasks with an error, in those.
+        bought_character_count: Characters that were spoken for it, in those; the others were found.
+        started_at_ms: When work on it began.
+        ended_at_ms: When it was over.
+        is_cancelled: Its caller wanted no more of it.
+        error_code: Why the job as a whole ended; "": it did not, or all of it has its outcomes.
+        error_message: The same in a sentence.
+        stalled_count: Slices in a row that finished nothing.
+        worker_id: Who works on it; "": nobody.
+        claimed_until_ms: Until when nobody else does.
+        attempt: How often the message that led to this work was delivered.
+    """
+
+    job_id: str
+    revision: int = 1
+    account: str
+    app: str
+    is_background: bool
+    hold_max: int | None = None
+    created_at_ms: int
+    kept_until_s: int
+    deadline_at_ms: int | None = None
+    task_count: int
+    chunk_count: int
+    character_count: int
+    whole_chunk_count: int = 0
+    done_count: int = 0
+    failed_count: int = 0
+    bought_character_count: int = 0
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    is_cancelled: bool = False
+    error_code: str = ""
+    error_message: str = ""
+    stalled_count: int = 0
+    worker_id: str = ""
+    claimed_until_ms: int = 0
+    attempt: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no call starts for it any more."""
+        return self.ended_at_ms is not None
+
+    @property
+    def state(self) -> JobState:
+        """What is told of it."""
+        if self.is_cancelled:
+            return "cancelled"
+        if self.error_code:
+            return "failed"
+        if self.is_over:
+            return "done"
+        return "queued" if self.started_at_ms is None else "running"
+
+    @property
+    def error(self) -> VolcengineError | None:
+        """What became of the tasks that had no outcome when it ended; None when all have one, or it goes on."""
+        if self.is_cancelled:
+            return JobCancelledError("the job was cancelled before this task's turn came; nothing was bought")
+        if self.error_code:
+            return class_of(self.error_code)(self.error_message)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A chunk whose tasks all have an outcome: what it adds to its job's counts."""
+
+    chunk: int
+    done_count: int
+    failed_count: int
+    bought_character_count: int
+
+
+def claimed(job: Job, *, worker_id: str, now_ms: int, until_ms: int, attempt: int) -> Job | None:
+    """Return the job in the hands of a worker; None when it is over, or in another's.
+
+    A worker ends before its claim does, so two are never at one job; each claim has a message behind it that comes
+    again when its worker dies.
+    """
+    if job.is_over or (job.worker_id not in {"", worker_id} and now_ms < job.claimed_until_ms):
+        return None
+    started_at_ms = now_ms if job.started_at_ms is None else job.started_at_ms
+    return _changed(
+        replace(job, worker_id=worker_id, claimed_until_ms=until_ms, attempt=attempt, started_at_ms=started_at_ms)
+    )
+
+
+def advanced(job: Job, whole: Whole) -> Job | None:
+    """Return the job with one more chunk behind it; None when it is behind it already: a reply was lost."""
+    if whole.chunk < job.whole_chunk_count:
+        return None
+    assert whole.chunk == job.whole_chunk_count
+    return _changed(
+        replace(
+            job,
+            whole_chunk_count=whole.chunk + 1,
+            done_count=job.done_count + whole.done_count,
+            failed_count=job.failed_count + whole.failed_count,
+            bought_character_count=job.bought_character_count + whole.bought_character_count,
+        )
+    )
+
+
+def released(job: Job, *, has_moved: bool, trouble: VolcengineError | None, now_ms: int) -> Job:
+    """Return the job at the end of a slice: over, or free for the next one.
+
+    Args:
+        job: In this worker's hands.
+        has_moved: Whether the slice gave any task its outcome.
+        trouble: What kept it from going on, when that was not for want of time.
+        now_ms: Unix milliseconds.
+    """
+    job = replace(job, worker_id="", claimed_until_ms=0)
+    if job.is_over:
+        return _changed(job)
+    if job.whole_chunk_count == job.chunk_count:
+        return _changed(replace(job, ended_at_ms=now_ms))
+    if job.deadline_at_ms is not None and now_ms >= job.deadline_at_ms:
+        return failed(
+            job, JobFailedError("the job's deadline came before this task's turn; nothing was bought"), now_ms=now_ms
+        )
+    if has_moved or trouble is None:
+        return _changed(replace(job, stalled_count=0))
+    if job.stalled_count + 1 >= JOB_STALLS_MAX or not trouble.retryable:
+        return failed(job, trouble, now_ms=now_ms)
+    return _changed(replace(job, stalled_count=job.stalled_count + 1))
+
+
+def failed(job: Job, error: VolcengineError, *, now_ms: int) -> Job:
+    """Return the job ended by something that would end every task of it."""
+    return _changed(replace(job, ended_at_ms=now_ms, error_code=error.code, error_message=error.message))
+
+
+def cancelled(job: Job, *, now_ms: int) -> Job:
+    """Return the job cancelled; one that is over stays as it is. Calls under way end, and their audio is kept."""
+    return job if job.is_over else _changed(replace(job, is_cancelled=True, ended_at_ms=now_ms))
+
+
+def wait_before_next_slice_ms(job: Job) -> int:
+    """Return how long the next slice should wait: not at all while there is progress."""
+    if not job.stalled_count:
+        return 0
+    return min(JOB_STALL_WAIT_MAX_MS, JOB_STALL_WAIT_MS << (job.stalled_count - 1))
+
+
+def _changed(job: Job) -> Job:
+    return replace(job, revision=job.revision + 1)

@@ -1,0 +1,98 @@
+"""Speech that is kept, so that the same is never paid twice (I8).
+
+A file's name is a keyed hash of everything that shapes the sound, so a list of names tells nobody what was said (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from volcengine_client.models import TaskItem
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.text import cleaned
+from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_gateway.jobs.store import Files
+
+PURPOSE = "volcengine-concurrent-tts: names of kept speech, 1"
+DURATION = "duration-ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file of speech: its name, and how long it plays."""
+
+    name: str
+    duration_ms: int
+
+
+class KeptSpeech:
+    """The files of one account's speech.
+
+    Args:
+        files: Where they are.
+        account: The pool of the account.
+        key: Of the hash.
+    """
+
+    def __init__(self, files: Files, *, account: str, key: bytes) -> None:
+        self._files = files
+        self._account = account
+        self._key = hmac.digest(key, PURPOSE.encode(), "sha256")
+
+    def name_of(self, task: TaskItem) -> str:
+        """Return the name of the file that a task's audio has, whoever asked for it."""
+        shape = [
+            self._account,
+            task.voice_type,
+            cleaned(task.text),
+            task.encoding,
+            task.sample_rate,
+            task.speed,
+            task.volume,
+            task.pitch,
+            task.emotion,
+        ]
+        return f"speech/{hmac.new(self._key, json.dumps(shape).encode(), sha256).hexdigest()}.{task.encoding}"
+
+    async def find(self, names: Sequence[str]) -> Mapping[str, Kept]:
+        """Return which of the files are there.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        found = await asyncio.gather(*map(self._files.about, names))
+        return {
+            name: Kept(name, int(about[DURATION]))
+            for name, about in zip(names, found, strict=True)
+            if about is not None
+        }
+
+    async def keep(self, name: str, speech: Speech) -> None:
+        """Keep a file.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        await self._files.put(name, speech.audio, about={DURATION: str(speech.duration_ms)})
+
+
+class KeepingSpeaker:
+    """A speaker whose every file is kept before its slot takes the next call.
+
+    So what a sudden end of this process loses is what was in the air, never more than the slots it had.
+    """
+
+    def __init__(self, speaker: Speaker, kept: KeptSpeech) -> None:
+        self._speaker = speaker
+        self._kept = kept
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        speech = await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
+        name = self._kept.name_of(task)
+        await self._kept.keep(name, speech)
+        return replace(speech, audio=b"", kept_as=name)

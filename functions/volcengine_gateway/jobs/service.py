@@ -1,0 +1,261 @@
+"""Jobs as callers know them: submit, show, list, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import InvalidRequestError, JobFailedError, UnknownJobError, VolcengineError
+from volcengine_client.limits import (
+    JOB_CHUNK_TASKS,
+    JOB_PAGE_TASKS,
+    JOB_PAGE_TASKS_MAX,
+    JOB_WRITE_ATTEMPTS_MAX,
+    JOBS_LISTED_MAX,
+)
+from volcengine_client.models import JobRequest, TaskError
+from volcengine_client.speech.text import characters_billed
+from volcengine_gateway.credentials import SERVER_POOL, Keyring, Payer, login_in, payer_of
+from volcengine_gateway.jobs.chunks import (
+    Outcome,
+    chunk_count_of,
+    chunked,
+    failed_outcome,
+    outcomes_file,
+    read_outcomes,
+    read_tasks,
+    tasks_file,
+    written_tasks,
+)
+from volcengine_gateway.jobs.job import Job, cancelled
+from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.settings import DAY_MS
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+UNKNOWN = "No job has this id, or it is no longer kept"
+LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTimes:
+    """How long a job is kept, and when one is given up.
+
+    Attributes:
+        kept_days: After it was accepted.
+        attempts_max: How often a message is delivered before it ends in the dead-letter queue.
+        visibility_ms: How long after a worker's death its message is delivered again.
+    """
+
+    kept_days: int
+    attempts_max: int
+    visibility_ms: int
+
+
+class Jobs:
+    """The jobs of all the server's accounts.
+
+    Args:
+        store: Where they are kept.
+        times: For how long, and when one is given up.
+        clock: Of this process.
+    """
+
+    def __init__(self, store: JobStore, *, times: JobTimes, clock: Clock) -> None:
+        self._store = store
+        self._times = times
+        self._clock = clock
+
+    async def submit(self, request: JobRequest, *, keyring: Keyring, shown_admin_key: str | None) -> dict[str, Any]:
+        """Accept a job: its tasks are in files, and a worker is told, when this returns.
+
+        Raises:
+            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says.
+            StoreError: It can't be kept now; nothing was bought.
+        """
+        payer = _payer_of(keyring, request, shown_admin_key)
+        job = self._new(request, payer)
+        files = self._store.files
+        await asyncio.gather(
+            *(
+                files.put(tasks_file(job.job_id, chunk), written_tasks(tasks))
+                for chunk, tasks in enumerate(chunked(request.tasks))
+            )
+        )
+        await self._store.table.add(job)
+        await self._store.queue.send(job.job_id)
+        return self._told(job)
+
+    def _new(self, request: JobRequest, payer: Payer) -> Job:
+        now_ms = self._clock.wall_ms()
+        wish = request.credentials.volcengine_tts_concurrency if request.credentials else None
+        return Job(
+            job_id=secrets.token_hex(16),
+            account=payer.pool,
+            app=request.app,
+            is_background=request.priority == "background",
+            hold_max=wish,
+            created_at_ms=now_ms,
+            kept_until_s=(now_ms + self._times.kept_days * DAY_MS) // 1_000,
+            deadline_at_ms=None if request.deadline_s is None else now_ms + request.deadline_s * 1_000,
+            task_count=len(request.tasks),
+            chunk_count=chunk_count_of(len(request.tasks)),
+            character_count=sum(characters_billed(task.text) for task in request.tasks),
+        )
+
+    async def show(self, job_id: str, *, after: str | None, limit: str | None) -> dict[str, Any]:
+        """Return a job and a page of its results, in input order, as far as they go without a gap.
+
+        Args:
+            job_id: As the caller gave it.
+            after: The index of the last result that the caller has; None: none yet.
+            limit: How many results at most.
+
+        Raises:
+            UnknownJobError: There is none.
+            InvalidRequestError: `after` or `limit` is no number, or out of its range.
+            StoreError: No answer in time.
+        """
+        first = _number("after", after, default=-1, least=-1, most=2**31) + 1
+        count = _number("limit", limit, default=JOB_PAGE_TASKS, least=0, most=JOB_PAGE_TASKS_MAX)
+        job = await self._known(job_id)
+        outcomes = await self._outcomes(job, first, min(job.task_count, first + count))
+        next_after = first + len(outcomes) - 1
+        return {
+            **self._told(job),
+            "results": [self._result(outcome) for outcome in outcomes],
+            "next_after": next_after if next_after + 1 < job.task_count else None,
+        }
+
+    async def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job; one that is over stays as it is. Safe to repeat.
+
+        Raises:
+            UnknownJobError: There is none.
+            StoreError: No answer in time.
+        """
+        for _ in range(JOB_WRITE_ATTEMPTS_MAX):
+            job = await self._known(job_id)
+            changed = cancelled(job, now_ms=self._clock.wall_ms())
+            if changed is job or await self._store.table.write(changed):
+                break
+        return self._told(changed)
+
+    async def list(self, *, account: str | None, app: str | None, after: str | None) -> dict[str, Any]:
+        """Return an account's jobs, the youngest first.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        pool = SERVER_POOL if account is None else f"account:{account}"
+        found = await self._store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
+        return {"jobs": [self._told(job) for job in found.jobs], "next_after": found.after}
+
+    async def _known(self, job_id: str) -> Job:
+        job = await self._store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
+        if job is None or job.kept_until_s * 1_000 <= self._clock.wall_ms():
+            raise UnknownJobError(UNKNOWN)
+        return job
+
+    async def _outcomes(self, job: Job, first: int, end: int) -> Sequence[Outcome]:
+        """Return the outcomes from *first* on, up to *end* or to the first task without one."""
+        outcomes: list[Outcome] = []
+        known: dict[int, Outcome] = {}
+        for index in range(first, end):
+            if index == first or index % JOB_CHUNK_TASKS == 0:
+                known = await self._known_outcomes(job, index // JOB_CHUNK_TASKS)
+            if index not in known:
+                break
+            outcomes.append(known[index])
+        return outcomes
+
+    async def _known_outcomes(self, job: Job, chunk: int) -> dict[int, Outcome]:
+        known = read_outcomes(await self._store.files.get(outcomes_file(job.job_id, chunk)))
+        return known if self._error_of(job) is None else await self._completed(job, chunk, known)
+
+    async def _completed(self, job: Job, chunk: int, known: dict[int, Outcome]) -> dict[int, Outcome]:
+        """Give every task of a chunk without an outcome the job's own (I4)."""
+        error = self._error_of(job)
+        assert error is not None
+        content = await self._store.files.get(tasks_file(job.job_id, chunk))
+        tasks = dict(enumerate(read_tasks(content or b""), start=chunk * JOB_CHUNK_TASKS))
+        return {
+            index: known.get(index) or failed_outcome(index, task, error, characters=characters_billed(task.text))
+            for index, task in tasks.items()
+        }
+
+    def _result(self, outcome: Outcome) -> dict[str, Any]:
+        return {
+            "index": outcome.index,
+            "task_id": outcome.task_id,
+            "audio_url": None if outcome.kept_as is None else self._store.files.url(outcome.kept_as),
+            "duration_ms": outcome.duration_ms,
+            "characters": outcome.characters,
+            "bought": outcome.is_bought,
+            "error": None if outcome.error is None else outcome.error.model_dump(),
+        }
+
+    def _is_lost(self, job: Job) -> bool:
+        """Tell whether the last worker that a message led to has vanished, as all before it."""
+        is_last = job.attempt >= self._times.attempts_max and bool(job.worker_id)
+        return is_last and not job.is_over and self._clock.wall_ms() > job.claimed_until_ms + self._times.visibility_ms
+
+    def _error_of(self, job: Job) -> VolcengineError | None:
+        return JobFailedError(LOST) if self._is_lost(job) else job.error
+
+    def _told(self, job: Job) -> dict[str, Any]:
+        """Return a job as its caller sees it."""
+        error = self._error_of(job)
+        return {
+            "job_id": job.job_id,
+            "status_url": f"/jobs/{job.job_id}",
+            "state": "failed" if self._is_lost(job) else job.state,
+            "app": job.app,
+            "priority": "background" if job.is_background else "interactive",
+            "tasks": job.task_count,
+            "done": job.done_count,
+            "failed": job.failed_count,
+            "characters": job.character_count,
+            "characters_bought": job.bought_character_count,
+            "created_at_ms": job.created_at_ms,
+            "started_at_ms": job.started_at_ms,
+            "ended_at_ms": job.ended_at_ms,
+            "expected_end_ms": _expected_end_ms(job, now_ms=self._clock.wall_ms()),
+            "expires_at_ms": job.kept_until_s * 1_000,
+            "error": None if error is None or job.is_cancelled else TaskError.of(error).model_dump(),
+        }
+
+
+def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
+    """Return when a job will be over if it goes on as it did so far; None when nobody can tell."""
+    settled_count = job.done_count + job.failed_count
+    if job.is_over or job.started_at_ms is None or not settled_count:
+        return None
+    left_count = job.task_count - settled_count
+    return now_ms + left_count * max(0, now_ms - job.started_at_ms) // settled_count
+
+
+def _payer_of(keyring: Keyring, request: JobRequest, shown_admin_key: str | None) -> Payer:
+    if login_in(request.credentials) is not None:
+        message = "A job is paid by an account of this gateway: leave the app id and the access key out"
+        raise InvalidRequestError(message, details={"fields": [{"field": "credentials", "message": message}]})
+    return payer_of(
+        keyring,
+        policy="off",
+        shown_admin_key=shown_admin_key,
+        credentials=request.credentials,
+        account=request.account,
+    )
+
+
+def _number(name: str, text: str | None, *, default: int, least: int, most: int) -> int:
+    if text is None:
+        return default
+    if not re.fullmatch(r"-?[0-9]{1,10}", text) or not least <= int(text) <= most:
+        message = f"{name} should be a whole number from {least} to {most:,}"
+        raise InvalidRequestError(message, details={"fields": [{"field": name, "message": message}]})
+    return int(text)

@@ -1,0 +1,112 @@
+"""The ports to what keeps jobs: a table of items, files, and a queue of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from volcengine_gateway.jobs.job import Job
+
+
+class JobTable(Protocol):
+    """Where jobs are. Reads see every write that was answered before."""
+
+    async def add(self, job: Job) -> None:
+        """Keep a new job.
+
+        Raises:
+            StoreError: No answer in time; it may have been kept.
+        """
+        ...
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return a job; None when there is none, or no longer.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        ...
+
+    async def write(self, job: Job) -> bool:
+        """Put a changed job in the place of the revision before it; False when that is not what is there.
+
+        Raises:
+            StoreError: No answer in time; it may have been written.
+        """
+        ...
+
+    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+        """Return an account's jobs, the youngest first.
+
+        Args:
+            account: The pool of the account.
+            app: Only of this one; None: of all.
+            after: Where the last list ended; None: from the youngest on.
+            limit: How many at most.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """Some jobs, and where the next ones begin; None when there are no more."""
+
+    jobs: Sequence[Job]
+    after: str | None
+
+
+class Files(Protocol):
+    """Private files that expire by themselves."""
+
+    async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
+        """Keep a file, in the place of one of this name; whole or not at all.
+
+        Raises:
+            StoreError: No answer in time; it may have been kept.
+        """
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """Return a file; None when there is none.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        ...
+
+    async def about(self, name: str) -> Mapping[str, str] | None:
+        """Return what was said about a file that will be there for as long as a job is; None: there is none.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        ...
+
+    def url(self, name: str) -> str:
+        """Return an address under which anyone may fetch the file, for `AUDIO_URL_MS`."""
+        ...
+
+
+class Queue(Protocol):
+    """Messages that say which job is to be worked on."""
+
+    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
+        """Have a slice of the job worked on.
+
+        Raises:
+            StoreError: No answer in time; the message may have been sent.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStore:
+    """Where jobs are kept."""
+
+    table: JobTable
+    files: Files
+    queue: Queue

@@ -1,0 +1,179 @@
+"""Work on jobs, a slice at a time: claim, speak, write down, hand on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping
+
+from volcengine_client.batch import speak
+from volcengine_client.clock import Clock
+from volcengine_client.errors import CapacityError, JobFailedError, LoginRejectedError, StoreError, VolcengineError
+from volcengine_client.limits import JOB_WATCH_MS, JOB_WRITE_ATTEMPTS_MAX
+from volcengine_client.pool.holder import Terms
+from volcengine_gateway.credentials import Account, Keyring
+from volcengine_gateway.jobs.job import (
+    Job,
+    Whole,
+    advanced,
+    claimed,
+    failed,
+    released,
+    wait_before_next_slice_ms,
+)
+from volcengine_gateway.jobs.kept import KeepingSpeaker, KeptSpeech
+from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.work import JobWork
+from volcengine_gateway.pools import Pools
+from volcengine_gateway.secret import Keys
+from volcengine_gateway.voice import Voice
+
+
+class Worker:
+    """Works on jobs. Safe to be told of the same job twice: only one worker is at a job.
+
+    Args:
+        store: Where the jobs are.
+        keys: The server's credentials.
+        pools: As this process sees them.
+        voice: The way to the upstream.
+        weights: Shares of apps against each other; an app that is not named has 1.
+        clock: Of this process.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        keys: Keys,
+        pools: Pools,
+        voice: Voice,
+        weights: Mapping[str, int],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._pools = pools
+        self._voice = voice
+        self._weights = weights
+        self._clock = clock
+
+    async def begin_invocation(self) -> None:
+        """Trust nothing from before: the process may have been frozen."""
+        self._pools.begin_invocation()
+        await self._voice.close_idle()
+
+    async def work(self, job_id: str, *, slice_ms: int, claim_ms: int, attempt: int) -> bool:
+        """Work on a job for a slice, and have the next one worked on when there is more to do.
+
+        Args:
+            job_id: The job; when it is over, or unknown, nothing is done.
+            slice_ms: For how long calls may be under way.
+            claim_ms: After which this process is surely at an end.
+            attempt: How often the message was delivered.
+
+        Returns:
+            True: the message has done its duty.
+
+        Raises:
+            StoreError: The job can't be reached; the message should come again.
+            SecretError: The server's credentials can't be read; the same.
+        """
+        worker_id = secrets.token_hex(8)
+        now_ms = self._clock.wall_ms()
+        job = await self._change(
+            job_id,
+            lambda job: claimed(job, worker_id=worker_id, now_ms=now_ms, until_ms=now_ms + claim_ms, attempt=attempt),
+        )
+        if job is None:
+            return True
+        keyring = await self._keys.keyring()
+        account = _account_of(keyring, job.account)
+        if account is None:
+            gone = JobFailedError("the account of this job is no longer among the gateway's accounts")
+            await self._change(job_id, lambda job: failed(job, gone, now_ms=self._clock.wall_ms()))
+            return True
+        has_moved, trouble = await self._speak(job, account, keyring, slice_ms=slice_ms)
+        ended = await self._change(
+            job_id,
+            lambda job: released(job, has_moved=has_moved, trouble=trouble, now_ms=self._clock.wall_ms()),
+        )
+        assert ended is not None
+        if not ended.is_over:
+            await self._store.queue.send(job_id, delay_ms=wait_before_next_slice_ms(ended))
+        return True
+
+    async def _speak(
+        self, job: Job, account: Account, keyring: Keyring, *, slice_ms: int
+    ) -> tuple[bool, VolcengineError | None]:
+        """Speak what the slice has time for; return whether anything came of it, and what stood in its way."""
+
+        async def note(whole: Whole) -> None:
+            await self._change(job.job_id, lambda now: advanced(now, whole))
+
+        kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key)
+        work = JobWork(job, files=self._store.files, kept=kept, on_whole=note)
+        deadline_at_ms = self._clock.monotonic_ms() + slice_ms
+        if job.deadline_at_ms is not None:
+            left_ms = job.deadline_at_ms - self._clock.wall_ms()
+            deadline_at_ms = min(deadline_at_ms, self._clock.monotonic_ms() + max(0, left_ms))
+        terms = Terms(
+            limit=account.limit,
+            hold_max=min(job.hold_max or account.limit.n, account.limit.n),
+            app=job.app,
+            weight=self._weights.get(job.app, 1),
+            is_background=job.is_background,
+        )
+        speaking = asyncio.create_task(
+            speak(
+                work,
+                speaker=KeepingSpeaker(self._voice.speaker(account.login), kept),
+                pool=self._pools.of(account.pool),
+                terms=terms,
+                clock=self._clock,
+                deadline_at_ms=deadline_at_ms,
+            )
+        )
+        watching = asyncio.create_task(self._watch(job.job_id, work))
+        try:
+            await speaking
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        await work.note(is_last=True)
+        return work.has_moved, await self._lasting(work.trouble, account, keyring)
+
+    async def _lasting(
+        self, trouble: VolcengineError | None, account: Account, keyring: Keyring
+    ) -> VolcengineError | None:
+        """Return what a later slice may meet again; None for want of time, and for a key that was rotated."""
+        if isinstance(trouble, LoginRejectedError):
+            renewed = _account_of(await self._keys.reread(keyring), account.pool)
+            return None if renewed is not None and renewed.login != account.login else trouble
+        return None if isinstance(trouble, CapacityError) else trouble
+
+    async def _watch(self, job_id: str, work: JobWork) -> None:
+        """Write down what is finished, now and then, and stop when the job was cancelled."""
+        while True:
+            await self._clock.sleep(JOB_WATCH_MS)
+            with contextlib.suppress(StoreError):
+                job = await self._store.table.get(job_id)
+                if job is None or job.is_over:
+                    work.stop()
+                    return
+                await work.note()
+
+    async def _change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
+        """Change a job as it is now; None when there is none, or *change* says no."""
+        for _ in range(JOB_WRITE_ATTEMPTS_MAX):
+            job = await self._store.table.get(job_id)
+            changed = None if job is None else change(job)
+            if changed is None or await self._store.table.write(changed):
+                return changed
+        raise StoreError("the job is being changed by others all the time; ask again later")
+
+
+def _account_of(keyring: Keyring, pool: str) -> Account | None:
+    return next((account for account in keyring.all_accounts() if account.pool == pool), None)

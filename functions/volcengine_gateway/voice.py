@@ -1,0 +1,40 @@
+"""The way to the upstream: one set of connections for all logins."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from volcengine_client.clock import Clock
+from volcengine_client.speech.v1 import V1, Login, Speaker, Wire
+
+
+class Voice(Protocol):
+    """Makes speakers that share one set of connections."""
+
+    def speaker(self, login: Login) -> Speaker:
+        """Return what speaks with *login*."""
+        ...
+
+    async def close_idle(self) -> None:
+        """Close connections that idled for too long."""
+        ...
+
+    async def close(self) -> None:
+        """Close everything."""
+        ...
+
+
+class V1Voice:
+    """The upstream's v1 API, over one set of connections."""
+
+    def __init__(self, endpoint: str, *, clock: Clock) -> None:
+        self._wire = Wire(endpoint, clock=clock)
+
+    def speaker(self, login: Login) -> V1:
+        return V1(self._wire, login)
+
+    async def close_idle(self) -> None:
+        await self._wire.close_idle()
+
+    async def close(self) -> None:
+        await self._wire.close()

@@ -1,0 +1,1 @@
+"""Lambda's door for SQS."""
