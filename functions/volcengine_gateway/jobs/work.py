@@ -199,14 +199,20 @@ class JobWork:
         """
         async with self._noting:
             for chunk in list(self._chunks.values()):
-                if chunk.is_new and (chunk.is_whole or is_last):
-                    chunk.is_new = False
-                    outcomes = [chunk.outcomes[index] for index in sorted(chunk.outcomes)]
-                    await self._files.put(outcomes_file(self._job.job_id, chunk.number), written_outcomes(outcomes))
+                if chunk.is_whole or is_last:
+                    await self._write(chunk)
             while (first := self._chunks.get(self._next_whole)) is not None and first.is_whole:
+                await self._write(first)
                 await self._on_whole(first.summed_up())
                 self._next_whole += 1
                 self._forget(first)
+
+    async def _write(self, chunk: _Chunk) -> None:
+        """Write down the outcomes of a chunk that no file has yet."""
+        if chunk.is_new:
+            outcomes = [chunk.outcomes[index] for index in sorted(chunk.outcomes)]
+            await self._files.put(outcomes_file(self._job.job_id, chunk.number), written_outcomes(outcomes))
+            chunk.is_new = len(outcomes) < len(chunk.outcomes)
 
     def _forget(self, chunk: _Chunk) -> None:
         del self._chunks[chunk.number]

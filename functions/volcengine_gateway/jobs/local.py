@@ -1,0 +1,206 @@
+"""Jobs on one machine: items in SQLite, files in a private folder, messages in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import StoreError
+from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX
+from volcengine_gateway.jobs.job import Job
+from volcengine_gateway.jobs.store import JobList
+
+T = TypeVar("T")
+
+ABOUT = ".about"  # the ending of the file that says what another is
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    app TEXT NOT NULL,
+    sorted_by TEXT NOT NULL,
+    kept_until_s INTEGER NOT NULL,
+    is_over INTEGER NOT NULL,
+    item TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_account ON jobs (account, sorted_by);
+"""
+ADD = "INSERT INTO jobs VALUES (:job_id, :revision, :account, :app, :sorted_by, :kept_until_s, :is_over, :item)"
+GET = "SELECT item FROM jobs WHERE job_id = ?"
+WRITE = (
+    "UPDATE jobs SET revision = :revision, is_over = :is_over, item = :item "
+    "WHERE job_id = :job_id AND revision = :revision - 1"
+)
+LIST = (
+    "SELECT item FROM jobs WHERE account = :account AND (:app IS NULL OR app = :app) "
+    "AND (:after IS NULL OR sorted_by < :after) ORDER BY sorted_by DESC LIMIT :limit"
+)
+OPEN = "SELECT job_id FROM jobs WHERE NOT is_over ORDER BY sorted_by"
+FORGET = "DELETE FROM jobs WHERE kept_until_s < ?"
+
+
+class SQLiteJobTable:
+    """Jobs in a SQLite database.
+
+    Args:
+        path: Of its file, which is made when it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-table")
+        self._known: sqlite3.Connection | None = None
+
+    async def add(self, job: Job) -> None:
+        await self._send(lambda table: table.execute(ADD, _row(job)))
+
+    async def get(self, job_id: str) -> Job | None:
+        found = await self._send(lambda table: table.execute(GET, (job_id,)).fetchone())
+        return None if found is None else _job(found)
+
+    async def write(self, job: Job) -> bool:
+        return await self._send(lambda table: table.execute(WRITE, _row(job)).rowcount == 1)
+
+    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+        asked = {"account": account, "app": app, "after": after, "limit": limit + 1}
+        jobs = [_job(row) for row in await self._send(lambda table: table.execute(LIST, asked).fetchall())]
+        return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+
+    async def open_jobs(self) -> list[str]:
+        """Return the jobs that are not over, the oldest first."""
+        return [row[0] for row in await self._send(lambda table: table.execute(OPEN).fetchall())]
+
+    async def forget(self, *, now_s: int) -> None:
+        """Forget the jobs whose time is over."""
+        await self._send(lambda table: table.execute(FORGET, (now_s,)))
+
+    async def _send(self, request: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            with self._open() as table:
+                return request(table)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except sqlite3.Error as exc:
+            raise StoreError("the jobs' database can't be read or written; see the server's disk") from exc
+
+    def _open(self) -> sqlite3.Connection:
+        if self._known is None:
+            self._known = sqlite3.connect(self._path, check_same_thread=False)
+            self._known.execute("PRAGMA journal_mode = WAL")
+            self._known.executescript(SCHEMA)
+        return self._known
+
+
+def _row(job: Job) -> dict[str, object]:
+    return {
+        "job_id": job.job_id,
+        "revision": job.revision,
+        "account": job.account,
+        "app": job.app,
+        "sorted_by": _sorted_by(job),
+        "kept_until_s": job.kept_until_s,
+        "is_over": job.is_over,
+        "item": json.dumps(asdict(job)),
+    }
+
+
+def _job(row: tuple[str]) -> Job:
+    return Job(**json.loads(row[0]))
+
+
+def _sorted_by(job: Job) -> str:
+    return f"{job.created_at_ms:015}{job.job_id}"
+
+
+class FolderFiles:
+    """Files in a folder that nobody else may look into.
+
+    Args:
+        folder: Made, for this user only, when it is missing.
+        clock: To know how old files are.
+        found_max_ms: Older files may be gone before a job that finds them now.
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock, found_max_ms: int) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._found_max_ms = found_max_ms
+        self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="job-files")
+        self._key = secrets.token_bytes(32)
+
+    async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
+        def put() -> None:
+            path = self._folder / name
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if about:  # first, since the file itself is what counts
+                _put_whole(path.with_name(path.name + ABOUT), json.dumps(dict(about)).encode())
+            _put_whole(path, content)
+
+        await self._send(put)
+
+    async def get(self, name: str) -> bytes | None:
+        def get() -> bytes | None:
+            try:
+                return (self._folder / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+        return await self._send(get)
+
+    async def about(self, name: str) -> Mapping[str, str] | None:
+        def about() -> Mapping[str, str] | None:
+            path = self._folder / name
+            try:
+                age_ms = self._clock.wall_ms() - path.stat().st_mtime_ns // 1_000_000
+                told: dict[str, str] = json.loads(path.with_name(path.name + ABOUT).read_bytes())
+            except FileNotFoundError:
+                return None
+            return told if age_ms <= self._found_max_ms else None
+
+        return await self._send(about)
+
+    def url(self, name: str) -> str:
+        until_s = (self._clock.wall_ms() + AUDIO_URL_MS) // 1_000
+        return f"/audio/{name}?until={until_s}&signature={self._signature(name, until_s)}"
+
+    def is_signed(self, name: str, *, until: str, signature: str) -> bool:
+        """Tell whether an address is one that `url` gave out, and still good."""
+        if not until.isdecimal() or len(until) > 12:
+            return False
+        is_ours = hmac.compare_digest(self._signature(name, int(until)).encode(), signature.encode())
+        return is_ours and self._clock.wall_ms() < int(until) * 1_000
+
+    def _signature(self, name: str, until_s: int) -> str:
+        return hmac.new(self._key, f"{until_s} {name}".encode(), sha256).hexdigest()
+
+    async def _send(self, request: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, request)
+        except OSError as exc:
+            raise StoreError("the jobs' folder can't be read or written; see the server's disk") from exc
+
+
+def _put_whole(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"""Jobs on this machine's disk with a scripted upstream, and ways to ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, ScriptedVoice, keyring
+from volcengine_client.clock import SystemClock
+from volcengine_client.limits import TEST_TIMES
+from volcengine_client.models import JobRequest
+from volcengine_client.pool.memory import MemoryTable
+from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
+from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.worker import Worker
+from volcengine_gateway.pools import Pools
+from volcengine_gateway.secret import FixedKeys, Keys
+
+CALL_MS = 5
+SLICE_MS = 20_000
+DAY_MS = 86_400_000
+
+
+@dataclass
+class Messages:
+    """A queue that a test reads: job and delay of each message."""
+
+    sent: list[tuple[str, int]] = field(default_factory=list)
+
+    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
+        self.sent.append((job_id, delay_ms))
+
+
+@dataclass
+class ShiftedClock(SystemClock):
+    """This machine's clock; its wall time can be set ahead."""
+
+    ahead_ms: int = 0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + self.ahead_ms
+
+
+class Workshop:
+    """Jobs in a folder, and as many workers as a test wants."""
+
+    def __init__(self, folder: Path, *, limit: int = 10, keys: Keys | None = None, speak_ms: int = CALL_MS) -> None:
+        self.clock = ShiftedClock()
+        self.messages = Messages()
+        self.voice = ScriptedVoice({SERVER_LOGIN.app_id: limit}, speak_ms=speak_ms)
+        self.keys = keys or FixedKeys(keyring(n=limit))
+        self.store = JobStore(
+            table=SQLiteJobTable(folder / "jobs.sqlite3"),
+            files=FolderFiles(folder / "files", clock=self.clock, found_max_ms=DAY_MS),
+            queue=self.messages,
+        )
+        self.jobs = Jobs(self.store, times=JobTimes(kept_days=7, attempts_max=5, visibility_ms=0), clock=self.clock)
+        self._table = MemoryTable(clock=self.clock)
+
+    def worker(self) -> Worker:
+        """Return another worker, as if in a process of its own."""
+        return Worker(
+            self.store,
+            keys=self.keys,
+            pools=Pools(self._table, times=TEST_TIMES, clock=self.clock),
+            voice=self.voice,
+            weights={},
+            clock=self.clock,
+        )
+
+    async def submit(self, texts: list[str], **fields: Any) -> str:
+        """Submit a job; return its id."""
+        tasks = [{"text": text} for text in texts]
+        request = JobRequest.model_validate({"tasks": tasks, **fields})
+        told = await self.jobs.submit(request, keyring=await self.keys.keyring(), shown_admin_key=ADMIN_KEY)
+        return str(told["job_id"])
+
+    async def slice(self, job_id: str, *, slice_ms: int = SLICE_MS, claim_ms: int = 60_000, attempt: int = 1) -> None:
+        """Work one slice."""
+        await self.worker().work(job_id, slice_ms=slice_ms, claim_ms=claim_ms, attempt=attempt)
+
+    async def results(self, job_id: str) -> list[dict[str, Any]]:
+        """Return all results so far, page by page."""
+        results: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            told = await self.jobs.show(job_id, after=after, limit="150")
+            results += told["results"]
+            if told["next_after"] is None or not told["results"]:
+                return results
+            after = str(told["next_after"])
+
+    async def audio(self, result: dict[str, Any]) -> bytes:
+        """Return the audio that a result's address leads to."""
+        name = str(result["audio_url"]).removeprefix("/audio/").partition("?")[0]
+        content = await self.store.files.get(name)
+        assert content is not None
+        return content
+
+    def bought(self) -> Counter[str]:
+        """Return how often each text was spoken."""
+        return Counter(task.text for _, task in self.voice.spoken)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        while not is_so():  # noqa: ASYNC110 - what it waits for tells nobody
+            await asyncio.sleep(0.001)
