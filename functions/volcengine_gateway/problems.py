@@ -125,6 +125,11 @@ def answer_of_json(body: str) -> Answer:
     return Answer(HTTPStatus.OK, body)
 
 
+def status_of_file(content: bytes | None) -> int:
+    """Return the status with which a file is sent, or that there is none."""
+    return HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK
+
+
 def answer_of_accepted(body: str, *, location: str) -> Answer:
     """Answer that the work is taken on, and where to ask for it."""
     return Answer(HTTPStatus.ACCEPTED, body, {"Location": location})

@@ -16,7 +16,9 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import uvicorn
 from dotenv import dotenv_values
@@ -26,17 +28,20 @@ from volcengine_client.errors import InvalidRequestError
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.incoming import too_large
+from volcengine_gateway.jobs.embedded import EmbeddedJobs, Retention
+from volcengine_gateway.jobs.store import AUDIO_TYPES
 from volcengine_gateway.journal import LogJournal
-from volcengine_gateway.problems import BodyLateError
-from volcengine_gateway.routes import Routes
+from volcengine_gateway.problems import BodyLateError, status_of_file
+from volcengine_gateway.routes import READ, Routes
 from volcengine_gateway.secret import FixedKeys
 from volcengine_gateway.settings import ServerSettings, SettingsError, server_settings
-from volcengine_gateway.wiring import gateway_of
+from volcengine_gateway.wiring import gateway_of, worker_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+AUDIO_PATH = "/audio/"
 BODY_MAX_MS = 30_000  # a body takes no longer to arrive
 STOP_EXTRA_MS = 5_000  # beyond the deadline of the last request, for a graceful stop
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
@@ -64,13 +69,12 @@ class Application:
     def __init__(self, settings: ServerSettings, *, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._gateway = gateway_of(
-            settings,
-            keys=FixedKeys.of(settings),
-            table=table_of(settings, clock=clock),
-            clock=clock,
-            journal=LogJournal(logging.getLogger(LOG)),
-        )
+        keys, table = FixedKeys.of(settings), table_of(settings, clock=clock)
+        journal = LogJournal(logging.getLogger(LOG))
+        retention = Retention(jobs_days=settings.jobs_kept_days, speech_days=settings.speech_kept_days)
+        self._jobs = EmbeddedJobs(Path(settings.data_folder), retention=retention, clock=clock, journal=journal)
+        self._worker = worker_of(settings, self._jobs.store, keys=keys, table=table, clock=clock)
+        self._gateway = gateway_of(settings, keys=keys, table=table, clock=clock, journal=journal, jobs=self._jobs.jobs)
         self._routes = Routes(self._gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,28 +90,64 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        try:
+            await self._jobs.start(self._worker)
+        except SettingsError as exc:
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await self._jobs.stop()
         await self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(AUDIO_PATH) and scope["method"] in READ:
+            await self._serve_audio(scope, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _serve_audio(self, scope: Scope, send: Send) -> None:
+        """Send a file of audio to whoever has its signed address."""
+        name = scope["path"].removeprefix(AUDIO_PATH)
+        asked = {key: values[0] for key, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+        is_signed = self._jobs.files.is_signed(name, until=asked.get("until", ""), signature=asked.get("signature", ""))
+        audio = await self._jobs.files.get(name) if is_signed else None
+        kind = AUDIO_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        await _send_answer(
+            send,
+            status=status_of_file(audio),
+            headers={"Content-Type": kind, "Cache-Control": "private", "X-Content-Type-Options": "nosniff"},
+            body=audio or b"",
+            is_head=scope["method"] == "HEAD",
+        )
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         remaining = Remaining(self._clock, self._clock.monotonic_ms() + self._settings.request_deadline_ms)
         event = event_of(scope, request_id=uuid.uuid4().hex, arrived_at_ms=self._clock.wall_ms())
         body_bytes_max = self._settings.body_bytes_max
         answer = await self._routes.answer(
             event, remaining, lambda: read_body(receive, event["headers"], body_bytes_max=body_bytes_max)
         )
-        body = (answer.get("body") or "").encode()
-        headers = {**answer["headers"], "Content-Length": str(len(body))}
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer["statusCode"],
-                "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-            }
+        await _send_answer(
+            send,
+            status=answer["statusCode"],
+            headers=answer["headers"],
+            body=(answer.get("body") or "").encode(),
+            is_head=scope["method"] == "HEAD",
         )
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+async def _send_answer(send: Send, *, status: int, headers: Mapping[str, str], body: bytes, is_head: bool) -> None:
+    told = {**headers, "Content-Length": str(len(body))}
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in told.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if is_head else body})
 
 
 def table_of(settings: ServerSettings, *, clock: Clock) -> PoolTable:

@@ -36,6 +36,9 @@ WEIGHT_MAX = 100
 SLICE_MS = 90_000  # for how long a worker speaks in one invocation
 DAY_MS = 86_400_000
 DAYS_MAX = 3_650
+JOBS_KEPT_DAYS = 7
+SPEECH_KEPT_DAYS = 30
+DATA_FOLDER = "volcengine-tts-data"
 TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 VISIBLE = re.compile(r"[!-~]+")  # what can stand in a header
@@ -140,12 +143,18 @@ class ServerSettings(Settings):
         access_key: None exactly when `app_id` is.
         concurrency: Calls that the account allows at once.
         admin_key: What callers must show to use the server's account; None: nothing.
+        data_folder: Where jobs and their audio are.
+        jobs_kept_days: How long a job is kept.
+        speech_kept_days: How long audio is kept after it was spoken.
     """
 
     app_id: str | None = None
     access_key: str | None = field(default=None, repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
     admin_key: str | None = field(default=None, repr=False)
+    data_folder: str = DATA_FOLDER
+    jobs_kept_days: int = JOBS_KEPT_DAYS
+    speech_kept_days: int = SPEECH_KEPT_DAYS
 
 
 def function_settings(environment: Mapping[str, str] | None = None) -> FunctionSettings:
@@ -216,6 +225,9 @@ def server_settings(
         access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
         concurrency=given.integer("VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_DEFAULT, most=CONCURRENCY_MAX),
         admin_key=given.credential("ADMIN_API_KEY"),
+        data_folder=given.text("VOLCENGINE_TTS_DATA") or DATA_FOLDER,
+        jobs_kept_days=given.jobs_kept_days(),
+        speech_kept_days=given.speech_kept_days(),
     )
     _assure_someone_may_speak(settings, is_anonymous_allowed=given.boolean("VOLCENGINE_TTS_ALLOW_ANONYMOUS"))
     return settings
@@ -306,18 +318,24 @@ class _Given:
     def jobs(self) -> JobSettings | None:
         if self.text("VOLCENGINE_TTS_JOB_TABLE") is None:
             return None
-        jobs = JobSettings(
+        return JobSettings(
             table=self.required("VOLCENGINE_TTS_JOB_TABLE"),
             bucket=self.required("VOLCENGINE_TTS_BUCKET"),
             queue_url=self.required("VOLCENGINE_TTS_JOB_QUEUE"),
-            jobs_kept_days=self.integer("VOLCENGINE_TTS_JOBS_KEPT_DAYS", 7, most=DAYS_MAX),
-            speech_kept_days=self.integer("VOLCENGINE_TTS_SPEECH_KEPT_DAYS", 30, most=DAYS_MAX),
+            jobs_kept_days=self.jobs_kept_days(),
+            speech_kept_days=self.speech_kept_days(),
             attempts_max=self.integer("VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX", 5, most=1_000),
             visibility_ms=self.integer("VOLCENGINE_TTS_WORKER_VISIBILITY_MS", 130_000, most=TIME_MAX_MS),
         )
-        if jobs.speech_kept_days <= jobs.jobs_kept_days:
+
+    def jobs_kept_days(self) -> int:
+        return self.integer("VOLCENGINE_TTS_JOBS_KEPT_DAYS", JOBS_KEPT_DAYS, most=DAYS_MAX)
+
+    def speech_kept_days(self) -> int:
+        days = self.integer("VOLCENGINE_TTS_SPEECH_KEPT_DAYS", SPEECH_KEPT_DAYS, most=DAYS_MAX)
+        if days <= self.jobs_kept_days():
             raise SettingsError("VOLCENGINE_TTS_SPEECH_KEPT_DAYS should be more than VOLCENGINE_TTS_JOBS_KEPT_DAYS")
-        return jobs
+        return days
 
     def times(self) -> PoolTimes:
         names = {

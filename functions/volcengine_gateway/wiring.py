@@ -19,7 +19,7 @@ from volcengine_gateway.pools import Pools
 from volcengine_gateway.problems import guarded
 from volcengine_gateway.routes import Routes, TimeLeft
 from volcengine_gateway.secret import Keys
-from volcengine_gateway.settings import JobSettings, Settings, WorkerSettings
+from volcengine_gateway.settings import JobSettings, Settings
 from volcengine_gateway.voice import V1Voice
 
 
@@ -45,7 +45,7 @@ def jobs_of(store: JobStore, settings: JobSettings, *, clock: Clock) -> Jobs:
     return Jobs(store, times=times, clock=clock)
 
 
-def worker_of(settings: WorkerSettings, store: JobStore, *, keys: Keys, table: PoolTable, clock: Clock) -> Worker:
+def worker_of(settings: Settings, store: JobStore, *, keys: Keys, table: PoolTable, clock: Clock) -> Worker:
     """Return a worker that speaks through the real upstream, or whatever stands at the endpoint."""
     return Worker(
         store,

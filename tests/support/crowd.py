@@ -6,11 +6,13 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import aiohttp
@@ -140,9 +142,10 @@ def through_server(url: str, session: aiohttp.ClientSession) -> Door:
 @asynccontextmanager
 async def server(environment: Mapping[str, str]) -> AsyncIterator[str]:
     """Run `volcengine-tts-server` on a free port; yields its address, and stops it gracefully."""
+    folder = await asyncio.to_thread(mkdtemp)
     process = await asyncio.create_subprocess_exec(
         *[str(Path(sys.executable).with_name("volcengine-tts-server")), "--port", "0"],
-        env={**_bare(), "VOLCENGINE_TTS_ALLOW_ANONYMOUS": "true", **environment},
+        env={**_bare(), "VOLCENGINE_TTS_ALLOW_ANONYMOUS": "true", "VOLCENGINE_TTS_DATA": folder, **environment},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -157,6 +160,7 @@ async def server(environment: Mapping[str, str]) -> AsyncIterator[str]:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        await asyncio.to_thread(shutil.rmtree, folder)
 
 
 class ClientProcess:

@@ -29,7 +29,7 @@ from volcengine_client.limits import (
     STORE_REQUESTS_MAX,
 )
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import JobList, JobStore
+from volcengine_gateway.jobs.store import AUDIO_TYPES, JobList, JobStore
 from volcengine_gateway.settings import DAY_MS, JobSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ BY_ACCOUNT = "by_account"
 FIELDS = tuple(field.name for field in fields(Job))
 UNCHANGED = "#revision = :before"
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
-AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/L16", "ogg_opus": "audio/ogg"}
 
 
 class Requests:

@@ -110,13 +110,17 @@ class Whole:
     bought_character_count: int
 
 
+def busy_ms(job: Job, *, worker_id: str, now_ms: int) -> int:
+    """Return for how long another worker may be at a job; 0: nobody is."""
+    return 0 if job.worker_id in {"", worker_id} else max(0, job.claimed_until_ms - now_ms)
+
+
 def claimed(job: Job, *, worker_id: str, now_ms: int, until_ms: int, attempt: int) -> Job | None:
     """Return the job in the hands of a worker; None when it is over, or in another's.
 
-    A worker ends before its claim does, so two are never at one job; each claim has a message behind it that comes
-    again when its worker dies.
+    A worker ends before its claim does, so two are never at one job.
     """
-    if job.is_over or (job.worker_id not in {"", worker_id} and now_ms < job.claimed_until_ms):
+    if job.is_over or busy_ms(job, worker_id=worker_id, now_ms=now_ms):
         return None
     started_at_ms = now_ms if job.started_at_ms is None else job.started_at_ms
     return _changed(

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from volcengine_gateway.jobs.job import Job
 
+AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/L16", "ogg_opus": "audio/ogg"}
+
 
 class JobTable(Protocol):
     """Where jobs are. Reads see every write that was answered before."""

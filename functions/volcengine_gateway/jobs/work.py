@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from volcengine_client.errors import JobCancelledError, LoginRejectedError, VolcengineError
+from volcengine_client.errors import LoginRejectedError, VolcengineError
 from volcengine_client.limits import JOB_CHUNK_TASKS
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.text import characters_billed
@@ -96,7 +96,7 @@ class JobWork:
         self._next_whole = job.whole_chunk_count
         self._spoken: dict[str, Kept] = {}  # in this slice
         self._put_off_count = 0
-        self._is_stopped = False
+        self._stopped_by: VolcengineError | None = None
         self._changed = asyncio.Event()
         self._noting = asyncio.Lock()
 
@@ -139,22 +139,22 @@ class JobWork:
         """Leave what is open to the next slice."""
         self.trouble = self.trouble or error
 
-    def stop(self) -> None:
-        """Let no further call start: the job was cancelled."""
-        self._is_stopped = True
+    def stop(self, reason: VolcengineError) -> None:
+        """Let no further call start."""
+        self._stopped_by = reason
         self._changed.set()
 
     async def _until_open(self, count: int) -> None:
         """Wait until no more than *count* tasks are open, and write down what becomes whole meanwhile.
 
         Raises:
-            JobCancelledError: The job was.
+            VolcengineError: What it was stopped by.
         """
         while True:
             self._changed.clear()
             await self.note()
-            if self._is_stopped:
-                raise JobCancelledError("the job was cancelled")
+            if self._stopped_by is not None:
+                raise self._stopped_by
             if self.open_count <= count:
                 return
             await self._changed.wait()

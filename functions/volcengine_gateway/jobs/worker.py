@@ -9,14 +9,22 @@ from collections.abc import Callable, Mapping
 
 from volcengine_client.batch import speak
 from volcengine_client.clock import Clock
-from volcengine_client.errors import CapacityError, JobFailedError, LoginRejectedError, StoreError, VolcengineError
-from volcengine_client.limits import JOB_WATCH_MS, JOB_WRITE_ATTEMPTS_MAX
+from volcengine_client.errors import (
+    CapacityError,
+    JobCancelledError,
+    JobFailedError,
+    LoginRejectedError,
+    StoreError,
+    VolcengineError,
+)
+from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS, JOB_WRITE_ATTEMPTS_MAX
 from volcengine_client.pool.holder import Terms
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.jobs.job import (
     Job,
     Whole,
     advanced,
+    busy_ms,
     claimed,
     failed,
     released,
@@ -28,6 +36,9 @@ from volcengine_gateway.jobs.work import JobWork
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.voice import Voice
+
+AGAIN_MS = 1_000  # after the end of another's claim
+STOPPED = CapacityError("this worker is about to end; another goes on")
 
 
 class Worker:
@@ -58,6 +69,14 @@ class Worker:
         self._voice = voice
         self._weights = weights
         self._clock = clock
+        self._works: set[JobWork] = set()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Let no further call start; slices under way end, and their jobs go on when somebody takes them up."""
+        self._is_stopped = True
+        for work in self._works:
+            work.stop(STOPPED)
 
     async def begin_invocation(self) -> None:
         """Trust nothing from before: the process may have been frozen."""
@@ -87,6 +106,7 @@ class Worker:
             lambda job: claimed(job, worker_id=worker_id, now_ms=now_ms, until_ms=now_ms + claim_ms, attempt=attempt),
         )
         if job is None:
+            await self._come_again(job_id, worker_id)
             return True
         keyring = await self._keys.keyring()
         account = _account_of(keyring, job.account)
@@ -103,6 +123,13 @@ class Worker:
         if not ended.is_over:
             await self._store.queue.send(job_id, delay_ms=wait_before_next_slice_ms(ended))
         return True
+
+    async def _come_again(self, job_id: str, worker_id: str) -> None:
+        """Look at a job again when another worker can no longer be at it: it may have vanished, and its message too."""
+        job = await self._store.table.get(job_id)
+        if job is not None and not job.is_over:
+            wait_ms = busy_ms(job, worker_id=worker_id, now_ms=self._clock.wall_ms()) + AGAIN_MS
+            await self._store.queue.send(job_id, delay_ms=min(wait_ms, JOB_STALL_WAIT_MAX_MS))
 
     async def _speak(
         self, job: Job, account: Account, keyring: Keyring, *, slice_ms: int
@@ -125,6 +152,9 @@ class Worker:
             weight=self._weights.get(job.app, 1),
             is_background=job.is_background,
         )
+        self._works.add(work)
+        if self._is_stopped:
+            work.stop(STOPPED)
         speaking = asyncio.create_task(
             speak(
                 work,
@@ -139,6 +169,7 @@ class Worker:
         try:
             await speaking
         finally:
+            self._works.discard(work)
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
@@ -161,7 +192,7 @@ class Worker:
             with contextlib.suppress(StoreError):
                 job = await self._store.table.get(job_id)
                 if job is None or job.is_over:
-                    work.stop()
+                    work.stop(JobCancelledError("the job was cancelled"))
                     return
                 await work.note()
 

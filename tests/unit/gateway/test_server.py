@@ -228,7 +228,7 @@ async def test_the_application_of_the_asgi_path_says_why_it_can_not_start(
     assert "belong together" in told[0]["message"]
 
 
-async def test_the_application_lives_from_startup_to_shutdown() -> None:
+async def test_the_application_lives_from_startup_to_shutdown(tmp_path: Path) -> None:
     told: list[str] = []
     asked = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -238,7 +238,7 @@ async def test_the_application_lives_from_startup_to_shutdown() -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         told.append(message["type"])
 
-    await Application(settings(), clock=SystemClock())({"type": "lifespan"}, receive, send)
+    await Application(settings(data_folder=str(tmp_path)), clock=SystemClock())({"type": "lifespan"}, receive, send)
 
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 

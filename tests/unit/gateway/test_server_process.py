@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -83,6 +84,11 @@ class Process:
     log: list[str]
     reading: asyncio.Task[None]
     stopping: asyncio.Event
+
+    async def stopped_by(self, signal_number: int) -> int:
+        """End it, and wait until it has ended."""
+        self.process.send_signal(signal_number)
+        return await self.stopped()
 
     async def stopped(self) -> int:
         """Wait until it has ended."""
@@ -215,3 +221,82 @@ async def test_a_body_far_too_large_is_refused_while_it_is_sent(tmp_path: Path) 
 
     assert (answer.status, error["code"]) == (413, "too_large")
     assert upstream.requests == []
+
+
+TEXTS = [f"{TEXT} {number}" for number in range(130)]
+JOB = {"tasks": [{"text": text, "encoding": "pcm"} for text in TEXTS]}
+
+
+async def _ended(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    while True:
+        async with session.get(url, params={"limit": "1000"}) as answer:
+            told: dict[str, Any] = await answer.json()
+        if told["ended_at_ms"]:
+            return told
+        await asyncio.sleep(0.02)
+
+
+async def test_a_job_is_spoken_and_its_audio_is_fetched_by_signed_addresses_only(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream(speaks(PCM)) as upstream,
+        running(tmp_path, upstream) as serving,
+        aiohttp.ClientSession(serving.url, headers={"Admin-API-Key": ADMIN_KEY}) as session,
+    ):
+        async with session.post("/jobs", json=JOB) as answer:
+            accepted = await answer.json()
+        told = await _ended(session, answer.headers["Location"])
+        address = told["results"][129]["audio_url"]
+        async with session.get(address) as file:
+            audio = await file.read()
+        statuses = []
+        for wrong in (address[:-1] + ("0" if address[-1] != "0" else "1"), address.replace("until=1", "until=2"),
+                      address.partition("?")[0], "/audio/../jobs.sqlite3"):  # fmt: skip
+            async with session.get(wrong) as refused:
+                statuses.append(refused.status)
+        await serving.stopped_by(signal.SIGTERM)
+
+    assert (answer.status, accepted["state"]) == (202, "queued")
+    assert (told["state"], told["done"]) == ("done", 130)
+    assert (file.headers["Content-Type"], audio) == ("audio/L16", PCM)
+    assert statuses == [404] * 4
+    assert "canary" not in "".join(serving.log)
+
+
+async def test_a_job_goes_on_where_a_killed_server_stopped(tmp_path: Path) -> None:
+    """I8: what was in the air is bought again, at most the limit."""
+    async with ScriptedUpstream(speaks(PCM)) as upstream:
+        async with (
+            running(tmp_path, upstream) as first,
+            aiohttp.ClientSession(first.url, headers={"Admin-API-Key": ADMIN_KEY}) as session,
+        ):
+            async with session.post("/jobs", json=JOB) as answer:
+                address = answer.headers["Location"]
+            while len(upstream.requests) < 60:  # noqa: ASYNC110 - nothing else tells how many there were
+                await asyncio.sleep(0.001)
+            await first.stopped_by(signal.SIGKILL)
+        async with (
+            running(tmp_path, upstream) as second,
+            aiohttp.ClientSession(second.url, headers={"Admin-API-Key": ADMIN_KEY}) as session,
+        ):
+            told = await _ended(session, address)
+
+    assert (told["state"], told["done"]) == ("done", 130)
+    assert {request.said["request"]["text"] for request in upstream.requests} == set(TEXTS)
+    assert len(upstream.requests) <= 130 + 2
+
+
+async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+    async with ScriptedUpstream(speaks(PCM)) as upstream, running(tmp_path, upstream):
+        program = "import sys; from volcengine_gateway.server import main; sys.exit(main(['--port', '0']))"
+        second = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, told = await second.communicate()
+
+    assert second.returncode == 3
+    assert b"in use by another server" in told

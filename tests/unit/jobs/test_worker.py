@@ -86,6 +86,22 @@ async def test_a_job_told_of_twice_is_worked_on_by_one(workshop: Workshop) -> No
     assert len(await workshop.results(job_id)) == 120
 
 
+async def test_a_worker_that_finds_another_at_a_job_looks_again_when_that_must_be_over(workshop: Workshop) -> None:
+    """I2: the other may have vanished with its message."""
+    job_id = await workshop.submit(_texts(3))
+    work = asyncio.create_task(workshop.slice(job_id))
+    await workshop.until(lambda: bool(workshop.voice.spoken))
+    work.cancel()
+    await asyncio.wait({work})
+    await workshop.slice(job_id)
+    [(_, delay_ms)] = workshop.messages.sent[1:]
+    workshop.clock.ahead_ms += delay_ms
+    await workshop.slice(job_id)
+
+    assert 55_000 < delay_ms < 65_000
+    assert len(await workshop.results(job_id)) == 3
+
+
 async def test_what_a_slice_has_no_time_for_is_handed_on(workshop: Workshop) -> None:
     workshop.voice.speak_ms = 100
     job_id = await workshop.submit(_texts(150))
