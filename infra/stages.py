@@ -29,6 +29,9 @@ BODY_COPIES = 4  # event, text, parsed JSON, models
 LAMBDA_PYTHON = "3.13"
 POOL_OF_THE_SERVER = "server"  # the key of the pool item that direct clients may join
 RETENTION_DAYS = (1, 7, 30, 90, 365)
+WORKER_END_MS = 15_000  # kept after a slice: what it began is stored, and the rest is handed on
+MESSAGES_KEPT_DAYS = 4  # in the queue of the jobs
+DEAD_LETTERS_KEPT_DAYS = 14  # counted from when they were first sent; SQS keeps nothing longer
 
 Architecture = Literal["arm64", "x86_64"]
 CallersCredentials = Literal["anyone", "with_admin_key", "off"]
@@ -86,6 +89,14 @@ class Stage:
         function_timeout_ms: After which Lambda kills the function.
         memory_mib: Of the function; its share of a processor grows with it (1,769 MiB are a whole one).
         reserved_concurrency: Functions at once, taken out of the account's; None: as many as the account has left.
+        worker_slice_ms: For how long a worker speaks in one invocation; then it hands on what is left of its job.
+        worker_timeout_ms: After which Lambda kills the worker.
+        worker_visibility_ms: After which a message is handed out again whose worker never ended it.
+        worker_memory_mib: Of the worker.
+        worker_concurrency_max: Workers at once, which are also as many participants of the pools.
+        worker_attempts_max: How often a message is handed out before it goes to the dead letters.
+        jobs_kept_days: From a job's beginning until it is forgotten, with its texts and results.
+        speech_kept_days: From when audio was stored until it is deleted.
         log_level: Of the function.
         log_retention_days: Of the function's log and the access log.
         pool_times: The times by which everyone in the pools lives.
@@ -106,6 +117,14 @@ class Stage:
     function_timeout_ms: int = FUNCTION_TIMEOUT_MS
     memory_mib: int = 1_024
     reserved_concurrency: int | None = None
+    worker_slice_ms: int = 90_000
+    worker_timeout_ms: int = 120_000
+    worker_visibility_ms: int = 130_000
+    worker_memory_mib: int = 512
+    worker_concurrency_max: int = 5
+    worker_attempts_max: int = 5
+    jobs_kept_days: int = 7
+    speech_kept_days: int = 30
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_retention_days: int = 30
     pool_times: PoolTimes = DEFAULT_TIMES
@@ -116,6 +135,8 @@ class Stage:
         """Hold the relations without which a deployment would break a law under load."""
         assert re.fullmatch(r"[a-z][a-z0-9]*", self.name)
         self._assert_in_time()
+        self._assert_work_in_time()
+        self._assert_work_is_bounded()
         self._assert_loads_and_fits()
         self._assert_who_may_ask()
 
@@ -127,6 +148,27 @@ class Stage:
         times = self.pool_times
         assert times.lease_ms >= times.upstream_call_max_ms + times.skew_ms + times.send_max_ms + times.renew_ms
         assert self.log_retention_days in RETENTION_DAYS
+
+    def _assert_work_in_time(self) -> None:
+        # What a slice began is stored, and the rest handed on, before Lambda kills the worker, or it would be bought
+        # again (I8). That takes seconds when S3 and the tables are slow; where a stage's times are small throughout,
+        # so that a recovery can be watched, as long as its longest call is enough.
+        call_max_ms = self.pool_times.send_max_ms + self.pool_times.upstream_call_max_ms
+        assert 0 < self.worker_slice_ms <= self.worker_timeout_ms - min(WORKER_END_MS, call_max_ms)
+        # A message is handed out again only when its worker is dead: two would speak the same slice.
+        assert self.worker_timeout_ms < self.worker_visibility_ms
+        assert self.worker_timeout_ms <= 900_000, "Lambda gives no more"
+        assert self.worker_visibility_ms <= 3_600_000, "the gateway takes no longer times"
+        assert self.worker_timeout_ms % 1_000 == self.worker_visibility_ms % 1_000 == 0, "both count whole seconds"
+
+    def _assert_work_is_bounded(self) -> None:
+        assert 2 <= self.worker_concurrency_max <= 1_000, "Lambda's own bounds for a queue"
+        assert 1 <= self.worker_attempts_max <= 1_000, "SQS's own bounds"
+        # A worker holds at least a job that came in one request.
+        assert self.worker_memory_mib * MIB >= RUNTIME_MEMORY_MIB * MIB + BODY_COPIES * BODY_BYTES_MAX
+        assert self.worker_memory_mib <= 10_240, "Lambda gives no more"
+        # A job may take over audio that was stored before it and outlives it.
+        assert 1 <= self.jobs_kept_days < self.speech_kept_days <= 3_650
 
     def _assert_loads_and_fits(self) -> None:
         held_bytes = ANSWER_COPIES * ANSWER_BYTES_MAX + BODY_COPIES * BODY_BYTES_MAX
@@ -168,9 +210,18 @@ LOCAL = Stage(
 )
 
 # The same with times so small that a recovery can be watched.
-TEST = replace(LOCAL, name="test", pool_times=TEST_TIMES)
+TEST = replace(
+    LOCAL,
+    name="test",
+    pool_times=TEST_TIMES,
+    worker_slice_ms=8_000,
+    worker_timeout_ms=15_000,
+    worker_visibility_ms=17_000,
+)
 
 # The same in Lambda's own container, for `sam local invoke`.
 SAM = replace(LOCAL, name="sam", wheels=Wheels.of_the_cloud(MACHINE_ARCHITECTURE))
+
+assert MESSAGES_KEPT_DAYS < DEAD_LETTERS_KEPT_DAYS
 
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (CLOUD, LOCAL, TEST, SAM)}

@@ -50,6 +50,24 @@ def only(template: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return properties
 
 
-def environment(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the function's environment; references stay what they are."""
-    return dict(only(template, "Lambda::Function")["Environment"]["Variables"])
+def function(template: Mapping[str, Any], door: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the logical id and the properties of a door's function, `api` or `worker`."""
+    handler = f"{door}.handler.lambda_handler"
+    ((logical_id, properties),) = (
+        (logical_id, resource["Properties"])
+        for logical_id, resource in all_of(template, "Lambda::Function").items()
+        if resource["Properties"]["Handler"] == handler
+    )
+    return logical_id, properties
+
+
+def environment(template: Mapping[str, Any], door: str = "api") -> dict[str, Any]:
+    """Return the environment of a door's function; references stay what they are."""
+    return dict(function(template, door)[1]["Environment"]["Variables"])
+
+
+def told(template: Mapping[str, Any], door: str = "api") -> dict[str, str]:
+    """Return the environment of a door's function as its code sees it, with something in the place of references."""
+    return {
+        name: value if isinstance(value, str) else "a reference" for name, value in environment(template, door).items()
+    }

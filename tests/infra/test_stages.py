@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from infra.stages import CLOUD, LOCAL, POOL_OF_THE_SERVER, STAGES, TEST, Stage, Wheels
-from tests.infra.templates import composed, deployed, environment
+from tests.infra.templates import composed, deployed, environment, told
 from volcengine_client.limits import DEFAULT_TIMES, TEST_TIMES
 from volcengine_gateway import credentials
-from volcengine_gateway.settings import function_settings
+from volcengine_gateway.settings import function_settings, worker_settings
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,24 @@ from volcengine_gateway.settings import function_settings
         {"memory_mib": 128},
         {"memory_mib": 10_241},
         {"reserved_concurrency": 0},
+        {"worker_slice_ms": 0},
+        {"worker_slice_ms": 105_001},  # less than 15 s before Lambda kills the worker
+        {"worker_timeout_ms": 104_000},
+        {"worker_timeout_ms": 119_500},
+        {"worker_timeout_ms": 130_000},  # not before its message is handed out again
+        {"worker_timeout_ms": 901_000, "worker_visibility_ms": 910_000},
+        {"worker_visibility_ms": 120_000},
+        {"worker_visibility_ms": 129_500},
+        {"worker_visibility_ms": 3_601_000},
+        {"worker_memory_mib": 143},
+        {"worker_memory_mib": 10_241},
+        {"worker_concurrency_max": 1},
+        {"worker_concurrency_max": 1_001},
+        {"worker_attempts_max": 0},
+        {"worker_attempts_max": 1_001},
+        {"jobs_kept_days": 0},
+        {"jobs_kept_days": 30},  # as long as audio
+        {"speech_kept_days": 3_651},
         {"throttle_rate_per_s": 0},
         {"throttle_burst_requests": 0},
         {"throttle_burst_requests": 201},  # more than a pool's queue holds
@@ -51,6 +69,13 @@ def test_times_whose_lease_does_not_cover_a_call_are_refused() -> None:
         replace(CLOUD.pool_times, lease_ms=73_999)
 
 
+def test_where_times_are_small_a_worker_is_left_the_time_of_the_longest_call() -> None:
+    replace(TEST, worker_slice_ms=8_000, worker_timeout_ms=15_000)
+
+    with pytest.raises(AssertionError):
+        replace(TEST, worker_slice_ms=8_001, worker_timeout_ms=15_000)
+
+
 def test_the_cloud_stage_has_the_times_that_the_pool_was_proven_with() -> None:
     assert CLOUD.pool_times == DEFAULT_TIMES
     assert LOCAL.pool_times == DEFAULT_TIMES
@@ -69,7 +94,7 @@ def test_no_stage_has_a_domain_or_origins_of_its_own() -> None:
 def test_local_and_test_differ_by_name_and_times_only() -> None:
     differing = {field.name for field in fields(Stage) if getattr(LOCAL, field.name) != getattr(TEST, field.name)}
 
-    assert differing == {"name", "pool_times"}
+    assert differing == {"name", "pool_times", "worker_slice_ms", "worker_timeout_ms", "worker_visibility_ms"}
 
 
 def test_the_cloud_gets_wheels_of_its_runtime_and_the_local_stack_those_of_this_python() -> None:
@@ -81,11 +106,7 @@ def test_the_cloud_gets_wheels_of_its_runtime_and_the_local_stack_those_of_this_
 def test_the_gateway_understands_what_a_stage_tells_it(
     stage: Stage, templates: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    told = {
-        name: value if isinstance(value, str) else "a reference"
-        for name, value in environment(templates[stage.name]).items()
-    }
-    settings = function_settings(told)
+    settings = function_settings(told(templates[stage.name]))
 
     assert settings.times == stage.pool_times
     assert settings.callers_credentials == stage.callers_credentials
@@ -93,10 +114,23 @@ def test_the_gateway_understands_what_a_stage_tells_it(
     assert settings.endpoint == "https://openspeech.bytedance.com"
 
 
-def test_the_upstream_of_a_deployment_comes_from_the_context() -> None:
-    told = environment(deployed("local", upstream_endpoint="http://127.0.0.1:9000"))
+@pytest.mark.parametrize("stage", STAGES.values(), ids=lambda stage: stage.name)
+def test_the_worker_understands_what_a_stage_tells_it(stage: Stage, templates: Mapping[str, Mapping[str, Any]]) -> None:
+    settings = worker_settings(told(templates[stage.name], "worker"))
 
-    assert told["VOLCENGINE_TTS_ENDPOINT"] == "http://127.0.0.1:9000"
+    assert settings.slice_ms == stage.worker_slice_ms
+    assert settings.times == stage.pool_times
+    assert settings.jobs.jobs_kept_days == stage.jobs_kept_days
+    assert settings.jobs.speech_kept_days == stage.speech_kept_days
+    assert settings.jobs.attempts_max == stage.worker_attempts_max
+    assert settings.jobs.visibility_ms == stage.worker_visibility_ms
+
+
+def test_the_upstream_of_a_deployment_comes_from_the_context() -> None:
+    template = deployed("local", upstream_endpoint="http://127.0.0.1:9000")
+
+    for door in ("api", "worker"):
+        assert environment(template, door)["VOLCENGINE_TTS_ENDPOINT"] == "http://127.0.0.1:9000"
 
 
 def test_an_upstream_without_encryption_is_refused_from_the_context_too() -> None:
@@ -113,8 +147,9 @@ def test_direct_clients_are_let_into_the_pool_that_the_gateway_uses() -> None:
     assert POOL_OF_THE_SERVER == credentials.SERVER_POOL
 
 
-def test_weights_reach_the_gateway() -> None:
+def test_weights_reach_both_doors() -> None:
     weights = {"radio": 3, "web": 1}
-    told = environment(composed(replace(CLOUD, app_weights=weights)))
+    template = composed(replace(CLOUD, app_weights=weights))
 
-    assert json.loads(told["VOLCENGINE_TTS_APP_WEIGHTS"]) == weights
+    for door in ("api", "worker"):
+        assert json.loads(environment(template, door)["VOLCENGINE_TTS_APP_WEIGHTS"]) == weights
