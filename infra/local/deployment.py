@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,17 @@ class DeploymentError(LocalStackError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a deployment has made, by name."""
+    """What a deployment has made, by name; queues by address."""
 
     fingerprint: str
     api_id: str
     pool_table: str
     secret_id: str
     client_policy_arn: str
+    job_table: str
+    bucket: str
+    job_queue: str
+    dead_letter_queue: str
 
     @classmethod
     def of(cls, fingerprint: str, outputs: dict[str, Any]) -> Deployment:
@@ -52,6 +56,10 @@ class Deployment:
             pool_table=names["PoolTableName"],
             secret_id=names["SecretArn"],
             client_policy_arn=names["PoolClientPolicyArn"],
+            job_table=names["JobTableName"],
+            bucket=names["BucketName"],
+            job_queue=names["JobQueueUrl"],
+            dead_letter_queue=names["DeadLetterQueueUrl"],
         )
 
 
@@ -80,7 +88,10 @@ def present(endpoint_url: str) -> Deployment | None:
         value = embedded_aws.client("ssm", endpoint_url).get_parameter(Name=RECORD)["Parameter"]["Value"]
     except ClientError:
         return None
-    return Deployment(**json.loads(value))
+    held = json.loads(value)
+    if held.keys() != {one.name for one in fields(Deployment)}:
+        return None  # an older version's
+    return Deployment(**held)
 
 
 async def deploy(places: Places, *, stage: str, upstream_url: str, endpoint_url: str) -> Deployment:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from infra.local.places import LOOPBACK, Places, make_private
+from infra.local.places import LOOPBACK, Places, make_private, read, write_private
 from infra.local.processes import Daemon
 
 ACCOUNT = "000000000000"
@@ -28,6 +30,7 @@ def launch(places: Places, *, stage: str, port: int) -> Daemon:
     It sees an environment of its own, since all of it is handed on to the functions.
     """
     make_private(places.scratch)
+    forget_other_port(places.emulated(stage), port)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(places.scratch),
@@ -41,6 +44,14 @@ def launch(places: Places, *, stage: str, port: int) -> Daemon:
         "IOT_MTLS_ENABLED": "0",  # the same
     }
     return Daemon.start("aws", [sys.executable, "-m", "ministack"], environment=environment, log=places.log("aws"))
+
+
+def forget_other_port(memory: Path, port: int) -> None:
+    """Forget what was remembered at another port: it is part of the queues' names, and they would feed no function."""
+    file = memory / "port"
+    if read(file) != port:
+        shutil.rmtree(memory, ignore_errors=True)
+        write_private(file, port)
 
 
 def health_url(port: int) -> str:

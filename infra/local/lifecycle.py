@@ -33,6 +33,10 @@ class Stack:
         aws_endpoint_url: The emulated AWS, for SDKs; any key will do.
         upstream_url: The upstream, simulated or not.
         pool_table: The DynamoDB table of the pools.
+        job_table: The DynamoDB table of the jobs.
+        bucket: The S3 bucket of texts and audio.
+        job_queue: Address of the SQS queue of the jobs.
+        dead_letter_queue: Address of the queue of the messages that failed too often.
         region: Where the emulated AWS believes to be.
         secret_id: The secret with the account and the key.
         stage: The deployed stage.
@@ -46,6 +50,10 @@ class Stack:
     aws_endpoint_url: str
     upstream_url: str
     pool_table: str
+    job_table: str
+    bucket: str
+    job_queue: str
+    dead_letter_queue: str
     region: str
     secret_id: str
     stage: str
@@ -130,6 +138,10 @@ async def _start(places: Places, wanted: Settings, *, clock: Clock, say: Say) ->
         aws_endpoint_url=aws_url,
         upstream_url=upstream_url,
         pool_table=made.pool_table,
+        job_table=made.job_table,
+        bucket=made.bucket,
+        job_queue=made.job_queue,
+        dead_letter_queue=made.dead_letter_queue,
         region=embedded_aws.REGION,
         secret_id=made.secret_id,
         stage=wanted.stage,
@@ -139,6 +151,7 @@ async def _start(places: Places, wanted: Settings, *, clock: Clock, say: Say) ->
     )
     if stack.is_upstream_simulated:
         _empty_pools(stack)
+    _forget_jobs(stack)
     await until(lambda: answers(stack.api_url), what="the gateway answers", within_ms=API_READY_MAX_MS, clock=clock)
     write_private(places.stack_file, asdict(stack))
     write_private(places.processes_file, {**record, "fingerprint": made.fingerprint})
@@ -174,9 +187,22 @@ def _fill_secret(made: Deployment, wanted: Settings, aws_url: str) -> str:
 
 def _empty_pools(stack: Stack) -> None:
     """Forget slots that an interrupted run left taken: every function and the upstream itself have just begun anew."""
+    _empty(stack, stack.pool_table, key="pool")
+
+
+def _forget_jobs(stack: Stack) -> None:
+    """Forget the jobs of before: the emulated AWS keeps no file when it ends, so they have neither texts nor audio."""
+    queues = embedded_aws.client("sqs", stack.aws_endpoint_url)
+    for address in (stack.job_queue, stack.dead_letter_queue):
+        queues.purge_queue(QueueUrl=address)
+    _empty(stack, stack.job_table, key="job_id")
+
+
+def _empty(stack: Stack, table: str, *, key: str) -> None:
     client = embedded_aws.client("dynamodb", stack.aws_endpoint_url)
-    for item in client.scan(TableName=stack.pool_table)["Items"]:
-        client.delete_item(TableName=stack.pool_table, Key={"pool": item["pool"]})
+    for page in client.get_paginator("scan").paginate(TableName=table):
+        for item in page["Items"]:
+            client.delete_item(TableName=table, Key={key: item[key]})
 
 
 def _daemons(record: Any) -> list[Daemon]:
