@@ -17,13 +17,15 @@ from volcengine_client.errors import InvalidRequestError
 from volcengine_client.limits import CALLBACK_URL_CHARACTERS_MAX
 
 FIELD = "callback_url"
+EXAMPLE = "https://example.com/tts-done"
+ELSEWHERE = "should lead to the public internet, not to this gateway's own machine or network"
 VISIBLE = re.compile(r"[!-\[\]-~]+")  # ASCII without spaces and without the backslash, which some read as a slash
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a name whose last part looks so is read as an IPv4 address by some
 NAME_CHARACTERS_MAX = 253
 PORTS = {"https": 443, "http": 80}
 OWN_NETWORK = frozenset({"internal", "local", "localhost", "localdomain", "lan", "intranet", "corp", "home"})
-OWN_NETWORK_NAMES = ("home.arpa",)
+OWN_NETWORK_NAMES = ".home.arpa"
 
 # What IANA keeps for other ends than the public internet.
 REFUSED_V4 = tuple(
@@ -106,37 +108,77 @@ def address_of(url: str, *, test_hosts: Collection[str]) -> Address:
         raise refused(f"should have at most {CALLBACK_URL_CHARACTERS_MAX:,} characters")
     if not VISIBLE.fullmatch(url):
         raise refused("should be visible ASCII without backslashes; encode other characters of the path with %")
+    if "#" in url:
+        raise refused("should have no fragment (#)")
     try:
         split = urlsplit(url)
-        host, port = (split.hostname or "").lower(), split.port
+        port = split.port
     except ValueError as exc:
-        raise refused("should be an https address such as https://example.com/tts-done") from exc
-    return _checked(split, host, port, is_bracketed="[" in split.netloc, test_hosts=test_hosts)
-
-
-def _checked(
-    split: SplitResult, host: str, port: int | None, *, is_bracketed: bool, test_hosts: Collection[str]
-) -> Address:
-    port = PORTS.get(split.scheme, 0) if port is None else port
-    is_test = (f"[{host}]:{port}" if is_bracketed else f"{host}:{port}") in test_hosts
-    if split.scheme != "https" and not (split.scheme == "http" and is_test):
-        raise refused("should begin with https://")
+        raise refused(f"should be an address such as {EXAMPLE}") from exc
+    if split.scheme not in PORTS:
+        raise refused(f"should begin with https://, as {EXAMPLE}")
     if "@" in split.netloc:
-        raise refused("should hold no user name or password")
-    if split.fragment or split.geturl() != split._replace(fragment="").geturl():
-        raise refused("should have no fragment (#)")
-    if not 1 <= port <= 65_535:
+        raise refused("should hold no user name and no password")
+    if port == 0:
         raise refused("should have a port from 1 to 65535, or none")
-    return Address(split.scheme, host, port, split.path or "/", split.query, is_test)
+    return _of_host(split, test_hosts)
+
+
+def _of_host(split: SplitResult, test_hosts: Collection[str]) -> Address:
+    written = split.hostname or ""
+    host = _literal(written) if "[" in split.netloc or NUMBER.fullmatch(written.rpartition(".")[2]) else _name(written)
+    shown = f"[{host}]" if ":" in host else host
+    port = split.port or PORTS[split.scheme]
+    is_test = f"{shown}:{port}" in test_hosts
+    address = Address(split.scheme, host, port, split.path or "/", split.query, is_test)
+    if split.scheme != "https" and not is_test:
+        raise refused("should begin with https://")
+    # Whoever reads it otherwise than this module would go elsewhere.
+    written = f"[{written}]" if "[" in split.netloc else written
+    if split.netloc.lower() != (written if split.port is None else f"{written}:{split.port}"):
+        raise refused(f"should be an address such as {EXAMPLE}")
+    if address.is_literal and not address.may_reach(host):
+        raise refused(ELSEWHERE)
+    if not address.is_literal and not is_test and _is_of_own_network(host):
+        raise refused(ELSEWHERE)
+    return address
+
+
+def _literal(written: str) -> str:
+    """Return an IP address in its usual form; no other form of one is taken."""
+    ip = _ip_in(written)
+    if ip is None or (isinstance(ip, IPv6Address) and ip.scope_id is not None):
+        raise refused("should have an IP address in its usual form, or rather a name")
+    return str(ip)
+
+
+def _name(written: str) -> str:
+    labels = written.split(".")
+    if len(written) > NAME_CHARACTERS_MAX or not all(map(LABEL.fullmatch, labels)):
+        raise refused("should name its host by letters, digits, hyphens and dots; an international name as xn--")
+    return written
+
+
+def _is_of_own_network(name: str) -> bool:
+    return "." not in name or name.rpartition(".")[2] in OWN_NETWORK or name.endswith(OWN_NETWORK_NAMES)
+
+
+def _ip_in(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the public internet, through whatever wraps it."""
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in REFUSED_V4)
+    if ip.scope_id is not None:
+        return False
     if ip in MAPPED_V6 or ip in NAT64:
         return is_public(IPv4Address(int(ip) & 0xFFFF_FFFF))
-    return ip.scope_id is None and ip in PUBLIC_V6 and not any(ip in network for network in REFUSED_V6)
+    return ip in PUBLIC_V6 and not any(ip in network for network in REFUSED_V6)
 
 
 def refused(wanted: str, *, retryable: bool = False) -> InvalidRequestError:

@@ -12,6 +12,7 @@ from volcengine_client.errors import (
 )
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.webhooks import verify
 
 __version__ = "3.0.0"
 
@@ -30,4 +31,5 @@ __all__ = [
     "VolcengineConcurrentTTS",
     "VolcengineError",
     "create_client",
+    "verify",
 ]

@@ -65,6 +65,15 @@ STORE_READ_MS = 5_000
 STORE_ATTEMPTS_MAX = 6  # of one request, waits doubled between them
 SLICE_MARGIN_MS = 8_000  # of a worker's time that is kept for writing down what it did
 
+# --- callbacks -----------------------------------------------------------------
+CALLBACK_URL_CHARACTERS_MAX = 2_048
+CALLBACK_RESOLVE_MAX_MS = 3_000  # to look up a callback's host while its job is submitted
+CALLBACK_SEND_MAX_MS = 10_000  # one try, from looking up the host to the status of its answer
+CALLBACK_ATTEMPTS_MAX = 10  # tries, the first one included
+CALLBACK_WAIT_MS = 10_000  # before the second try; doubled with each
+CALLBACK_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
+WEBHOOK_TOLERANCE_S = 300  # how far a callback's time may be from its receiver's
+
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression
 QUEUE_MAX = 200  # participants a pool; each has about 100 bytes of the item
@@ -153,3 +162,5 @@ TEST_TIMES = PoolTimes(
 assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
+assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
+assert CALLBACK_RESOLVE_MAX_MS < CALLBACK_SEND_MAX_MS
