@@ -43,7 +43,7 @@ STATUS: Mapping[str, int] = {
     "wrong_method": 405,
     "generate_batch_invalid": 422,
 }
-NAME = "sam"  # of the table and the secret
+NAME = "sam"  # of what the function uses
 HOST = "host.docker.internal"
 INVOKE_MAX_S = 180
 END_MAX_S = 10
@@ -60,7 +60,7 @@ class Surroundings:
 
 @asynccontextmanager
 async def surroundings(places: Places) -> AsyncIterator[Surroundings]:
-    """Run an emulated AWS, with table and secret, and a simulated upstream."""
+    """Run an emulated AWS, with what the function uses, and a simulated upstream."""
     shutil.rmtree(places.emulated(NAME), ignore_errors=True)
     clock = SystemClock()
     aws_port = port(places, "aws", wanted=None, setting="")
@@ -118,6 +118,9 @@ class _Invocation:
         values = {
             "VOLCENGINE_TTS_SECRET_ID": NAME,
             "VOLCENGINE_TTS_POOL_TABLE": NAME,
+            "VOLCENGINE_TTS_JOB_TABLE": resources.jobs_of(NAME),
+            "VOLCENGINE_TTS_BUCKET": NAME,
+            "VOLCENGINE_TTS_JOB_QUEUE": f"http://{HOST}:{self.around.aws_port}/{embedded_aws.ACCOUNT}/{NAME}",
             "VOLCENGINE_TTS_ENDPOINT": f"http://{HOST}:{self.around.upstream_port}",
             "AWS_ENDPOINT_URL": f"http://{HOST}:{self.around.aws_port}",
         }
