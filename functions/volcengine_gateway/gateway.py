@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from volcengine_client import __version__
-from volcengine_client.batch import speak_batch
+from volcengine_client.answer import Outcomes
+from volcengine_client.batch import speak, speak_batch
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
@@ -36,6 +37,7 @@ from volcengine_gateway.credentials import (
     payer_of,
     require_admin_key,
 )
+from volcengine_gateway.jobs.once import Ask, Once
 from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.journal import Journal, Spoken
 from volcengine_gateway.pools import Pools
@@ -82,6 +84,7 @@ class Gateway:
         self.journal = journal
         self.voice = voice
         self._jobs = jobs
+        self._once = None if jobs is None else Once(jobs.store, jobs=jobs, clock=clock)
         self._keys = keys
         self._table = table
         self._pools = Pools(table, times=settings.times, clock=clock)
@@ -120,7 +123,12 @@ class Gateway:
         return shown is not None and has_admin_key(await self._keys.keyring(), shown)
 
     async def generate_batch(
-        self, request: BatchRequest, *, shown_admin_key: str | None, deadline_at_ms: int
+        self,
+        request: BatchRequest,
+        *,
+        shown_admin_key: str | None,
+        deadline_at_ms: int,
+        idempotency_key: str | None = None,
     ) -> BatchResponse:
         """Speak a batch by *deadline_at_ms* of the monotonic clock. A batch without tasks touches nothing.
 
@@ -137,15 +145,30 @@ class Gateway:
             return BatchResponse(results=[], pool=PoolReport(limit=0, waited_ms=None))
         keyring = await self._keys.keyring()
         payer = self._payer_of(keyring, request, shown_admin_key)
+
+        async def answer(payer: Payer, keyring: Keyring) -> BatchResponse:
+            if self._once is None or not payer.is_server:
+                return await self._speak(request, payer, deadline_at_ms)
+            ask = Ask(
+                request=request,
+                payer=payer,
+                key=keyring.naming_key,
+                idempotency_key=idempotency_key,
+                deadline_at_ms=deadline_at_ms,
+                answer_bytes_max=self.settings.answer_bytes_max,
+            )
+            return await self._speak_once(ask)
+
         try:
-            return await self._speak(request, payer, deadline_at_ms)
+            return await answer(payer, keyring)
         except LoginRejectedError as exc:
             if not payer.is_server:
                 raise CredentialsError("The upstream rejected the credentials in the request") from exc
-            renewed = self._payer_of(await self._keys.reread(keyring), request, shown_admin_key)
+            keyring = await self._keys.reread(keyring)
+            renewed = self._payer_of(keyring, request, shown_admin_key)
             if renewed.login == payer.login:
                 raise
-            return await self._speak(request, renewed, deadline_at_ms)
+            return await answer(renewed, keyring)
 
     def _payer_of(self, keyring: Keyring, request: BatchRequest, shown_admin_key: str | None) -> Payer:
         return payer_of(
@@ -156,18 +179,40 @@ class Gateway:
             account=request.account,
         )
 
+    async def _speak_once(self, ask: Ask) -> BatchResponse:
+        """Speak a batch whose sound is kept: what is known is found, what has no time goes on as a job."""
+        assert self._once is not None
+        speaker = _Counted(self.voice.speaker(ask.payer.login))
+
+        async def speak_rest(work: Outcomes, around: Callable[[Speaker], Speaker], deadline_at_ms: int) -> PoolReport:
+            return await speak(
+                work,
+                speaker=around(speaker),
+                pool=self._pools.of(ask.payer.pool),
+                terms=self._terms(ask.request, ask.payer),
+                clock=self.clock,
+                deadline_at_ms=deadline_at_ms,
+            )
+
+        response = await self._once.answer(ask, speak_rest)
+        self.journal.spoken(_spoken(ask.payer, response, refused=speaker.refused_count))
+        return response
+
+    def _terms(self, request: BatchRequest, payer: Payer) -> Terms:
+        return Terms(
+            limit=payer.limit,
+            hold_max=min(payer.hold_max, len(request.tasks)),
+            app=request.app,
+            weight=self.settings.weights.get(request.app, 1),
+        )
+
     async def _speak(self, request: BatchRequest, payer: Payer, deadline_at_ms: int) -> BatchResponse:
         speaker = _Counted(self.voice.speaker(payer.login))
         response = await speak_batch(
             request.tasks,
             speaker=speaker,
             pool=self._pools.of(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
-            terms=Terms(
-                limit=payer.limit,
-                hold_max=payer.hold_max,
-                app=request.app,
-                weight=self.settings.weights.get(request.app, 1),
-            ),
+            terms=self._terms(request, payer),
             clock=self.clock,
             deadline_at_ms=deadline_at_ms,
             answer_bytes_max=self.settings.answer_bytes_max,
@@ -177,7 +222,9 @@ class Gateway:
 
     # --- jobs -------------------------------------------------------------------
 
-    async def submit_job(self, request: JobRequest, *, shown_admin_key: str | None) -> dict[str, Any]:
+    async def submit_job(
+        self, request: JobRequest, *, shown_admin_key: str | None, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
         """Accept a job.
 
         Raises:
@@ -187,7 +234,9 @@ class Gateway:
         """
         keyring = await self._keys.keyring()
         require_admin_key(keyring, shown_admin_key)
-        return await self.jobs.submit(request, keyring=keyring, shown_admin_key=shown_admin_key)
+        return await self.jobs.submit(
+            request, keyring=keyring, shown_admin_key=shown_admin_key, idempotency_key=idempotency_key
+        )
 
     async def jobs_for(self, shown_admin_key: str | None) -> Jobs:
         """Return the jobs, to those with the admin key.
@@ -199,6 +248,11 @@ class Gateway:
         """
         require_admin_key(await self._keys.keyring(), shown_admin_key)
         return self.jobs
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether this gateway has jobs."""
+        return self._jobs is not None
 
     @property
     def jobs(self) -> Jobs:

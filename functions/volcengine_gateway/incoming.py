@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from volcengine_client.errors import BatchTooLargeError, InvalidRequestError
-from volcengine_client.limits import ANSWER_RESERVE_MS, GATEWAY_TIMEOUT_MS
+from volcengine_client.limits import ANSWER_RESERVE_MS, GATEWAY_TIMEOUT_MS, IDEMPOTENCY_KEY_CHARACTERS_MAX
 from volcengine_client.models import BatchRequest, JobRequest
 from volcengine_gateway.problems import NotJSONError, invalid
 
 ADMIN_KEY = "admin-api-key"
 CONTENT_TYPE = "content-type"
+IDEMPOTENCY_KEY = "idempotency-key"
+PREFER, RESPOND_ASYNC = "prefer", "respond-async"
+VISIBLE = re.compile(rf"[ -~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}")
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN = "?"
 
@@ -40,6 +44,25 @@ def _within(event: Any, *keys: str) -> Any:
 def admin_key_in(headers: Mapping[str, str]) -> str | None:
     """Return the admin key that was shown; None when none was."""
     return headers.get(ADMIN_KEY, "").strip() or None
+
+
+def idempotency_key_in(headers: Mapping[str, str]) -> str | None:
+    """Return the key by which the caller knows a request again; None when it gave none.
+
+    Raises:
+        InvalidRequestError: It is no such key.
+    """
+    key = headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not VISIBLE.fullmatch(key):
+        message = f"Idempotency-Key should be 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} visible ASCII characters"
+        raise InvalidRequestError(message, details={"fields": [{"field": "Idempotency-Key", "message": message}]})
+    return key
+
+
+def wants_job(headers: Mapping[str, str]) -> bool:
+    """Tell whether the caller asks for a job at once (RFC 7240)."""
+    wishes = headers.get(PREFER, "").lower().replace(";", ",").split(",")
+    return RESPOND_ASYNC in {wish.strip() for wish in wishes}
 
 
 def batch_request_of(body: bytes) -> BatchRequest:

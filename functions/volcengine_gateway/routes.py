@@ -19,11 +19,13 @@ from volcengine_gateway.incoming import (
     UNKNOWN,
     admin_key_in,
     batch_request_of,
+    idempotency_key_in,
     job_request_of,
     method_of,
     request_id_of,
     require_json,
     time_left_ms,
+    wants_job,
 )
 from volcengine_gateway.journal import Answered
 from volcengine_gateway.problems import (
@@ -177,9 +179,15 @@ class Routes:
         admin_key = admin_key_in(turn.headers)
         is_operator = await self._gateway.check_admin_key(admin_key)
         require_json(turn.headers)
+        if wants_job(turn.headers) and self._gateway.has_jobs:
+            return await self.submit_job(turn)
+        idempotency_key = idempotency_key_in(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
             response = await self._gateway.generate_batch(
-                batch_request_of(await turn.body()), shown_admin_key=admin_key, deadline_at_ms=deadline_at_ms
+                batch_request_of(await turn.body()),
+                shown_admin_key=admin_key,
+                deadline_at_ms=deadline_at_ms,
+                idempotency_key=idempotency_key,
             )
         return answer_of_batch(response, request_id=turn.request_id)
 
@@ -190,7 +198,9 @@ class Routes:
         require_json(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
             request = job_request_of(await turn.body())
-            told = await self._gateway.submit_job(request, shown_admin_key=admin_key)
+            told = await self._gateway.submit_job(
+                request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
+            )
         return answer_of_accepted(json.dumps(told), location=told["status_url"])
 
     async def jobs(self, turn: Turn) -> Answer:

@@ -21,6 +21,7 @@ from volcengine_client.speech.v1 import Login, Speech
 from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.journal import Answered, Spoken, told_of_bug
 from volcengine_gateway.routes import Routes
 from volcengine_gateway.secret import FixedKeys, Keys
@@ -161,6 +162,7 @@ class Bench:
         table: PoolTable | None = None,
         clock: Clock | None = None,
         settings: Settings | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self.clock = clock or LoopClock()
         self.voice = voice or ScriptedVoice({SERVER_LOGIN.app_id: 10})
@@ -173,6 +175,7 @@ class Bench:
             voice=self.voice,
             clock=self.clock,
             journal=self.journal,
+            jobs=jobs,
         )
         self.routes = Routes(self.gateway)
 
@@ -182,12 +185,14 @@ class Bench:
         answer = await self.routes.answer(event, Remaining(remaining_ms), body)
         return Told(answer["statusCode"], answer["headers"], answer.get("body") or "")
 
-    async def post(self, body: Any, *, admin_key: str | None = ADMIN_KEY, remaining_ms: int = 29_000) -> Told:
-        """Post a batch, as JSON unless *body* is text already."""
+    async def post(
+        self, body: Any, *, admin_key: str | None = ADMIN_KEY, remaining_ms: int = 29_000, **headers: str
+    ) -> Told:
+        """Post a batch, as JSON unless *body* is text already; `prefer="…"` becomes a header."""
         text = body if isinstance(body, str) else json.dumps(body)
-        return await self.ask(
-            event("POST", "/generate-batch", body=text, admin_key=admin_key), remaining_ms=remaining_ms
-        )
+        asked = event("POST", "/generate-batch", body=text, admin_key=admin_key)
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.ask({**asked, "headers": {**asked["headers"], **told}}, remaining_ms=remaining_ms)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, ScriptedVoice, keyring
+from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, Bench, ScriptedVoice, keyring
 from volcengine_client.clock import SystemClock
 from volcengine_client.limits import TEST_TIMES
 from volcengine_client.models import JobRequest
@@ -20,6 +20,7 @@ from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.secret import FixedKeys, Keys
+from volcengine_gateway.settings import Settings
 
 CALL_MS = 5
 SLICE_MS = 20_000
@@ -54,13 +55,22 @@ class Workshop:
         self.messages = Messages()
         self.voice = ScriptedVoice({SERVER_LOGIN.app_id: limit}, speak_ms=speak_ms)
         self.keys = keys or FixedKeys(keyring(n=limit))
+        table = SQLiteJobTable(folder / "jobs.sqlite3")
         self.store = JobStore(
-            table=SQLiteJobTable(folder / "jobs.sqlite3"),
+            table=table,
+            turns=table,
             files=FolderFiles(folder / "files", clock=self.clock, found_max_ms=DAY_MS),
             queue=self.messages,
         )
         self.jobs = Jobs(self.store, times=JobTimes(kept_days=7, attempts_max=5, visibility_ms=0), clock=self.clock)
         self._table = MemoryTable(clock=self.clock)
+
+    def bench(self, **settings: Any) -> Bench:
+        """Return a gateway with these jobs, as if in a process of its own."""
+        told = Settings(callers_credentials="with_admin_key", **settings)
+        return Bench(
+            keys=self.keys, voice=self.voice, table=self._table, clock=self.clock, settings=told, jobs=self.jobs
+        )
 
     def worker(self) -> Worker:
         """Return another worker, as if in a process of its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import asdict, fields
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +29,7 @@ from volcengine_client.limits import (
     STORE_REQUESTS_MAX,
 )
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import AUDIO_TYPES, JobList, JobStore
+from volcengine_gateway.jobs.store import AUDIO_TYPES, JobList, JobStore, Turn
 from volcengine_gateway.settings import DAY_MS, JobSettings
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ T = TypeVar("T")
 BY_ACCOUNT = "by_account"
 FIELDS = tuple(field.name for field in fields(Job))
 UNCHANGED = "#revision = :before"
+MAKES_WAY = (
+    "attribute_not_exists(job_id) OR until_ms < :now "
+    "OR (is_over = :true AND digest = :digest AND attribute_not_exists(leads_to))"
+)
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -208,6 +212,53 @@ class DynamoDBJobTable:
         return await self._requests.send(query)
 
 
+class DynamoDBTurns:
+    """Turns, in the table of the jobs: their names are no job's."""
+
+    def __init__(self, table_name: str, *, client: DynamoDBClient, requests: Requests) -> None:
+        self._table_name = table_name
+        self._client = client
+        self._requests = requests
+
+    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+        def put() -> Turn | None:
+            try:
+                self._client.put_item(
+                    TableName=self._table_name,
+                    Item=_item_of_turn(name, turn),
+                    ConditionExpression=MAKES_WAY,
+                    ExpressionAttributeValues={
+                        ":now": {"N": str(now_ms)},
+                        ":digest": {"S": turn.digest},
+                        ":true": {"BOOL": True},
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                    raise
+                return _turn_of(exc.response["Item"])  # type: ignore[typeddict-item]  # of this error only
+            return None
+
+        return await self._requests.send(put)
+
+    async def end(self, name: str, turn: Turn) -> None:
+        await self._requests.send(
+            partial(self._client.put_item, TableName=self._table_name, Item=_item_of_turn(name, turn))
+        )
+
+
+def _item_of_turn(name: str, turn: Turn) -> dict[str, Any]:
+    told = {**asdict(turn), "job_id": f"turn:{name}", "leads_to": turn.job_id, "expires_at": turn.until_ms // 1_000 + 1}
+    serialize = TypeSerializer().serialize
+    return {name: serialize(value) for name, value in told.items() if value is not None}
+
+
+def _turn_of(item: Mapping[str, Any]) -> Turn:
+    told = {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
+    return Turn(told["digest"], int(told["until_ms"]), told["is_over"], told.get("leads_to"))
+
+
 def _sorted_by(job: Job) -> str:
     return f"{job.created_at_ms:015}{job.job_id}"
 
@@ -235,9 +286,10 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
         max_pool_connections=STORE_REQUESTS_MAX,
         tcp_keepalive=True,
     )
-    requests = Requests()
+    requests, table = Requests(), boto3.client("dynamodb", config=config)
     return JobStore(
-        table=DynamoDBJobTable(settings.table, client=boto3.client("dynamodb", config=config), requests=requests),
+        table=DynamoDBJobTable(settings.table, client=table, requests=requests),
+        turns=DynamoDBTurns(settings.table, client=table, requests=requests),
         files=S3Files(
             settings.bucket,
             client=boto3.client("s3", config=config.merge(Config(signature_version="s3v4"))),

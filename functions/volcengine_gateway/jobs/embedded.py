@@ -56,7 +56,7 @@ class EmbeddedJobs:
         self._sweeping: asyncio.Task[None] | None = None
         found_max_ms = (retention.speech_days - retention.jobs_days) * DAY_MS
         self.files = FolderFiles(folder / "files", clock=clock, found_max_ms=found_max_ms)
-        self.store = JobStore(table=self._table, files=self.files, queue=self._crew)
+        self.store = JobStore(table=self._table, turns=self._table, files=self.files, queue=self._crew)
         times = JobTimes(kept_days=retention.jobs_days, attempts_max=1 << 30, visibility_ms=0)
         self.jobs = Jobs(self.store, times=times, clock=clock)
 

@@ -27,6 +27,7 @@ class Job:
         app: Whose share it takes from.
         is_background: Served after all that is not.
         hold_max: Slots that it may hold at most; None: all.
+        is_cached: Whether it takes what was spoken before; if not, nobody takes what is spoken for it either.
         created_at_ms: When it was accepted.
         kept_until_s: When it may be forgotten, Unix seconds.
         deadline_at_ms: After which no call starts; None: whenever.
@@ -54,6 +55,7 @@ class Job:
     app: str
     is_background: bool
     hold_max: int | None = None
+    is_cached: bool = True
     created_at_ms: int
     kept_until_s: int
     deadline_at_ms: int | None = None

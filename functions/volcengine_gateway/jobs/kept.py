@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -18,16 +18,17 @@ from volcengine_client.speech.text import cleaned
 from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.jobs.store import Files
 
-PURPOSE = "volcengine-concurrent-tts: names of kept speech, 1"
-DURATION = "duration-ms"
+PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"
+DURATION, SIZE = "duration-ms", "bytes"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file of speech: its name, and how long it plays."""
+    """A file of speech: its name, how long it plays, and how large it is where that matters."""
 
     name: str
     duration_ms: int
+    byte_count: int = 0
 
 
 class KeptSpeech:
@@ -37,17 +38,18 @@ class KeptSpeech:
         files: Where they are.
         account: The pool of the account.
         key: Of the hash.
+        nonce: Makes names that no other batch finds; "": the same sound has the same name.
     """
 
-    def __init__(self, files: Files, *, account: str, key: bytes) -> None:
+    def __init__(self, files: Files, *, account: str, key: bytes, nonce: str = "") -> None:
         self._files = files
-        self._account = account
-        self._key = hmac.digest(key, PURPOSE.encode(), "sha256")
+        self._shared = [account, *([nonce] if nonce else [])]
+        self._key = hmac.digest(key, PURPOSE, "sha256")
 
     def name_of(self, task: TaskItem) -> str:
         """Return the name of the file that a task's audio has, whoever asked for it."""
         shape = [
-            self._account,
+            self._shared,
             task.voice_type,
             cleaned(task.text),
             task.encoding,
@@ -59,16 +61,17 @@ class KeptSpeech:
         ]
         return f"speech/{hmac.new(self._key, json.dumps(shape).encode(), sha256).hexdigest()}.{task.encoding}"
 
-    async def find(self, names: Sequence[str]) -> Mapping[str, Kept]:
+    async def find(self, names: Iterable[str]) -> Mapping[str, Kept]:
         """Return which of the files are there.
 
         Raises:
             StoreError: No answer in time.
         """
-        found = await asyncio.gather(*map(self._files.about, names))
+        asked = sorted(set(names))
+        found = await asyncio.gather(*map(self._files.about, asked))
         return {
-            name: Kept(name, int(about[DURATION]))
-            for name, about in zip(names, found, strict=True)
+            name: Kept(name, int(about[DURATION]), int(about[SIZE]))
+            for name, about in zip(asked, found, strict=True)
             if about is not None
         }
 
@@ -78,7 +81,8 @@ class KeptSpeech:
         Raises:
             StoreError: No answer in time.
         """
-        await self._files.put(name, speech.audio, about={DURATION: str(speech.duration_ms)})
+        about = {DURATION: str(speech.duration_ms), SIZE: str(len(speech.audio))}
+        await self._files.put(name, speech.audio, about=about)
 
 
 class KeepingSpeaker:

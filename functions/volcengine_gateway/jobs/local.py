@@ -19,7 +19,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
 from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import JobList
+from volcengine_gateway.jobs.store import JobList, Turn
 
 T = TypeVar("T")
 
@@ -35,6 +35,13 @@ CREATE TABLE IF NOT EXISTS jobs (
     is_over INTEGER NOT NULL,
     item TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS turns (
+    name TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    is_over INTEGER NOT NULL,
+    leads_to TEXT
+);
 CREATE INDEX IF NOT EXISTS by_account ON jobs (account, sorted_by);
 """
 ADD = "INSERT INTO jobs VALUES (:job_id, :revision, :account, :app, :sorted_by, :kept_until_s, :is_over, :item)"
@@ -49,6 +56,9 @@ LIST = (
 )
 OPEN = "SELECT job_id FROM jobs WHERE NOT is_over ORDER BY sorted_by"
 FORGET = "DELETE FROM jobs WHERE kept_until_s < ?"
+FORGET_TURNS = "DELETE FROM turns WHERE until_ms < ?"
+TURN = "SELECT digest, until_ms, is_over, leads_to FROM turns WHERE name = ?"
+PUT_TURN = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?)"
 
 
 class SQLiteJobTable:
@@ -83,8 +93,26 @@ class SQLiteJobTable:
         return [row[0] for row in await self._send(lambda table: table.execute(OPEN).fetchall())]
 
     async def forget(self, *, now_s: int) -> None:
-        """Forget the jobs whose time is over."""
+        """Forget the jobs and turns whose time is over."""
         await self._send(lambda table: table.execute(FORGET, (now_s,)))
+        await self._send(lambda table: table.execute(FORGET_TURNS, (now_s * 1_000,)))
+
+    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+        """Begin a turn, as `Turns` says."""
+
+        def begin(table: sqlite3.Connection) -> Turn | None:
+            row = table.execute(TURN, (name,)).fetchone()
+            known = None if row is None else Turn(row[0], row[1], bool(row[2]), row[3])
+            if known is not None and not known.makes_way(turn.digest, now_ms=now_ms):
+                return known
+            table.execute(PUT_TURN, _turn_row(name, turn))
+            return None
+
+        return await self._send(begin)
+
+    async def end(self, name: str, turn: Turn) -> None:
+        """Put down how a turn ended, as `Turns` says."""
+        await self._send(lambda table: table.execute(PUT_TURN, _turn_row(name, turn)))
 
     async def _send(self, request: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
@@ -102,6 +130,10 @@ class SQLiteJobTable:
             self._known.execute("PRAGMA journal_mode = WAL")
             self._known.executescript(SCHEMA)
         return self._known
+
+
+def _turn_row(name: str, turn: Turn) -> tuple[object, ...]:
+    return (name, turn.digest, turn.until_ms, turn.is_over, turn.job_id)
 
 
 def _row(job: Job) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +31,17 @@ from volcengine_gateway.jobs.chunks import (
     read_outcomes,
     read_tasks,
     tasks_file,
+    written_outcomes,
     written_tasks,
 )
 from volcengine_gateway.jobs.job import Job, cancelled
 from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 UNKNOWN = "No job has this id, or it is no longer kept"
+SUBMIT_MAX_MS = 10_000  # how long one waits for the end of the same request
 LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"
 
 
@@ -63,42 +67,86 @@ class Jobs:
         store: Where they are kept.
         times: For how long, and when one is given up.
         clock: Of this process.
+
+    Attributes:
+        store: As above.
     """
 
     def __init__(self, store: JobStore, *, times: JobTimes, clock: Clock) -> None:
-        self._store = store
+        self.store = store
         self._times = times
         self._clock = clock
+        self._one_at_a_time = OneAtATime(store.turns, clock=clock)
 
-    async def submit(self, request: JobRequest, *, keyring: Keyring, shown_admin_key: str | None) -> dict[str, Any]:
+    async def submit(
+        self,
+        request: JobRequest,
+        *,
+        keyring: Keyring,
+        shown_admin_key: str | None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
         """Accept a job: its tasks are in files, and a worker is told, when this returns.
 
+        The same idempotency key leads to the same job; without one the same body does, as long as that job goes on.
+
         Raises:
-            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says.
+            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the key is another body's.
             StoreError: It can't be kept now; nothing was bought.
         """
         payer = _payer_of(keyring, request, shown_admin_key)
-        job = self._new(request, payer)
-        files = self._store.files
-        await asyncio.gather(
-            *(
-                files.put(tasks_file(job.job_id, chunk), written_tasks(tasks))
-                for chunk, tasks in enumerate(chunked(request.tasks))
-            )
+        job_id = secrets.token_hex(16)
+        same = Same.of(
+            request,
+            route="jobs",
+            account=payer.pool,
+            key=keyring.naming_key,
+            idempotency_key=idempotency_key or (None if request.cache else job_id),
         )
-        await self._store.table.add(job)
-        await self._store.queue.send(job.job_id)
+        deadline_at_ms = self._clock.monotonic_ms() + SUBMIT_MAX_MS
+        led_to = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
+        known = None if led_to is None else await self.store.table.get(led_to)
+        if known is not None and (idempotency_key is not None or not known.is_over):
+            return self._told(known)
+        is_taken = False
+        try:
+            told = await self.take_over(request, payer, job_id=job_id)
+            is_taken = True
+            return told
+        finally:
+            await self._one_at_a_time.end(same, job_id=job_id if is_taken else None)
+
+    async def take_over(
+        self, request: JobRequest, payer: Payer, *, job_id: str, outcomes: Sequence[Outcome] = ()
+    ) -> dict[str, Any]:
+        """Make a job of a batch of which some outcomes are known.
+
+        Raises:
+            StoreError: It can't be kept now.
+        """
+        job = self._new(request, payer, job_id)
+        known: dict[int, list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            known[outcome.index // JOB_CHUNK_TASKS].append(outcome)
+        files = [
+            (tasks_file(job_id, chunk), written_tasks(tasks)) for chunk, tasks in enumerate(chunked(request.tasks))
+        ]
+        files += [(outcomes_file(job_id, chunk), written_outcomes(told)) for chunk, told in known.items()]
+        await asyncio.gather(*(self.store.files.put(name, content) for name, content in files))
+        await self.store.table.add(job)
+        await self.store.queue.send(job_id)
         return self._told(job)
 
-    def _new(self, request: JobRequest, payer: Payer) -> Job:
+    def _new(self, request: JobRequest, payer: Payer, job_id: str) -> Job:
         now_ms = self._clock.wall_ms()
         wish = request.credentials.volcengine_tts_concurrency if request.credentials else None
         return Job(
-            job_id=secrets.token_hex(16),
+            job_id=job_id,
             account=payer.pool,
             app=request.app,
             is_background=request.priority == "background",
             hold_max=wish,
+            is_cached=request.cache,
             created_at_ms=now_ms,
             kept_until_s=(now_ms + self._times.kept_days * DAY_MS) // 1_000,
             deadline_at_ms=None if request.deadline_s is None else now_ms + request.deadline_s * 1_000,
@@ -141,7 +189,7 @@ class Jobs:
         for _ in range(JOB_WRITE_ATTEMPTS_MAX):
             job = await self._known(job_id)
             changed = cancelled(job, now_ms=self._clock.wall_ms())
-            if changed is job or await self._store.table.write(changed):
+            if changed is job or await self.store.table.write(changed):
                 break
         return self._told(changed)
 
@@ -152,11 +200,11 @@ class Jobs:
             StoreError: No answer in time.
         """
         pool = SERVER_POOL if account is None else f"account:{account}"
-        found = await self._store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
+        found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
         return {"jobs": [self._told(job) for job in found.jobs], "next_after": found.after}
 
     async def _known(self, job_id: str) -> Job:
-        job = await self._store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
+        job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
         if job is None or job.kept_until_s * 1_000 <= self._clock.wall_ms():
             raise UnknownJobError(UNKNOWN)
         return job
@@ -174,14 +222,14 @@ class Jobs:
         return outcomes
 
     async def _known_outcomes(self, job: Job, chunk: int) -> dict[int, Outcome]:
-        known = read_outcomes(await self._store.files.get(outcomes_file(job.job_id, chunk)))
+        known = read_outcomes(await self.store.files.get(outcomes_file(job.job_id, chunk)))
         return known if self._error_of(job) is None else await self._completed(job, chunk, known)
 
     async def _completed(self, job: Job, chunk: int, known: dict[int, Outcome]) -> dict[int, Outcome]:
         """Give every task of a chunk without an outcome the job's own (I4)."""
         error = self._error_of(job)
         assert error is not None
-        content = await self._store.files.get(tasks_file(job.job_id, chunk))
+        content = await self.store.files.get(tasks_file(job.job_id, chunk))
         tasks = dict(enumerate(read_tasks(content or b""), start=chunk * JOB_CHUNK_TASKS))
         return {
             index: known.get(index) or failed_outcome(index, task, error, characters=characters_billed(task.text))
@@ -192,7 +240,7 @@ class Jobs:
         return {
             "index": outcome.index,
             "task_id": outcome.task_id,
-            "audio_url": None if outcome.kept_as is None else self._store.files.url(outcome.kept_as),
+            "audio_url": None if outcome.kept_as is None else self.store.files.url(outcome.kept_as),
             "duration_ms": outcome.duration_ms,
             "characters": outcome.characters,
             "bought": outcome.is_bought,
@@ -212,7 +260,7 @@ class Jobs:
         error = self._error_of(job)
         return {
             "job_id": job.job_id,
-            "status_url": f"/jobs/{job.job_id}",
+            "status_url": status_url_of(job.job_id),
             "state": "failed" if self._is_lost(job) else job.state,
             "app": job.app,
             "priority": "background" if job.is_background else "interactive",
@@ -228,6 +276,11 @@ class Jobs:
             "expires_at_ms": job.kept_until_s * 1_000,
             "error": None if error is None or job.is_cancelled else TaskError.of(error).model_dump(),
         }
+
+
+def status_url_of(job_id: str) -> str:
+    """Return where a job is asked for."""
+    return f"/jobs/{job_id}"
 
 
 def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:

@@ -61,6 +61,47 @@ class JobList:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is known of a request that came before.
+
+    Attributes:
+        digest: Of its body.
+        until_ms: When it must have ended, or, when it has, until when it is remembered; Unix milliseconds.
+        is_over: Whether it has ended.
+        job_id: The job that it led to; None: all its audio was in the answer, or can be found.
+    """
+
+    digest: str
+    until_ms: int
+    is_over: bool = False
+    job_id: str | None = None
+
+    def makes_way(self, digest: str, *, now_ms: int) -> bool:
+        """Tell whether a request may begin: this one is forgotten, or it has ended and left nothing but audio."""
+        return self.until_ms < now_ms or (self.is_over and self.job_id is None and self.digest == digest)
+
+
+class Turns(Protocol):
+    """Whose turn it is among requests of one name: one at a time."""
+
+    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+        """Begin a turn; None: it has begun, else the one that stands in its way (see `Turn.makes_way`).
+
+        Raises:
+            StoreError: No answer in time; it may have begun.
+        """
+        ...
+
+    async def end(self, name: str, turn: Turn) -> None:
+        """Put down how a turn ended.
+
+        Raises:
+            StoreError: No answer in time; it may have been put down.
+        """
+        ...
+
+
 class Files(Protocol):
     """Private files that expire by themselves."""
 
@@ -110,5 +151,6 @@ class JobStore:
     """Where jobs are kept."""
 
     table: JobTable
+    turns: Turns
     files: Files
     queue: Queue

@@ -139,7 +139,8 @@ class Worker:
         async def note(whole: Whole) -> None:
             await self._change(job.job_id, lambda now: advanced(now, whole))
 
-        kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key)
+        nonce = "" if job.is_cached else job.job_id
+        kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key, nonce=nonce)
         work = JobWork(job, files=self._store.files, kept=kept, on_whole=note)
         deadline_at_ms = self._clock.monotonic_ms() + slice_ms
         if job.deadline_at_ms is not None:

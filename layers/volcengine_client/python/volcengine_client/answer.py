@@ -22,6 +22,10 @@ class Outcomes:
         self._tasks = tasks
         self._outcomes: dict[int, Speech | VolcengineError] = {}
 
+    def of(self, index: int) -> Speech | VolcengineError:
+        """Return what became of task *index*, once all is over."""
+        return self._outcomes[index]
+
     @property
     def open_count(self) -> int:
         """Tasks without an outcome."""
@@ -47,12 +51,20 @@ class Outcomes:
         Raises:
             LoginRejectedError: The upstream refused the login, and nothing was bought.
         """
-        outcomes = [self._outcomes[index] for index in range(len(self._tasks))]
+        self.raise_rejection()
+        return [self._result(index, self._outcomes[index]) for index in range(len(self._tasks))]
+
+    def raise_rejection(self) -> None:
+        """Say that the login was rejected, when nothing was bought.
+
+        Raises:
+            LoginRejectedError: It was.
+        """
+        outcomes = self._outcomes.values()
         if not any(isinstance(outcome, Speech) for outcome in outcomes):
             for outcome in outcomes:
                 if isinstance(outcome, LoginRejectedError):
                     raise outcome
-        return [self._result(index, outcome) for index, outcome in enumerate(outcomes)]
 
     def _result(self, index: int, outcome: Speech | VolcengineError) -> TaskResult:
         task = self._tasks[index]
@@ -62,7 +74,11 @@ class Outcomes:
             return TaskResult(task_id=task_id, characters=characters, error=TaskError.of(outcome))
         audio_base64 = base64.b64encode(outcome.audio).decode()
         return TaskResult(
-            task_id=task_id, audio_base64=audio_base64, duration_ms=outcome.duration_ms, characters=characters
+            task_id=task_id,
+            audio_base64=audio_base64,
+            duration_ms=outcome.duration_ms,
+            characters=characters,
+            bought=True,
         )
 
 

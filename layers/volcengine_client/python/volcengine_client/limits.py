@@ -46,6 +46,7 @@ CALL_TIMES_KEPT = 300  # recent calls from which their usual length is read
 CALL_TIMES_ENOUGH = 5  # fewer say too little
 ANSWER_LEARNED_AFTER = 3  # files after which a batch trusts its own sizes more than the estimate
 ANSWER_LEARNED_MARGIN = 1.5  # ratio by which the next file may be larger than any so far
+ADDRESS_BYTES = 2_000  # a signed address of a file, its session token included
 RESULT_BYTES = 600  # what a result has in an answer, its audio apart
 ATTEMPTS_MAX = 5  # calls a segment, the first one included
 SECRET_AGE_MAX_MS = 300_000  # a cached secret is read again after this
@@ -63,6 +64,10 @@ STORE_REQUESTS_MAX = 32  # requests to files and tables of jobs at once, a proce
 STORE_CONNECT_MS = 2_000
 STORE_READ_MS = 5_000
 STORE_ATTEMPTS_MAX = 6  # of one request, waits doubled between them
+HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of what it has no time for
+TURN_POLL_MS = 200  # how often one looks who waits for the same request's end
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+IDEMPOTENCY_KEPT_MS = 86_400_000  # for how long an idempotency key is remembered
 SLICE_MARGIN_MS = 8_000  # of a worker's time that is kept for writing down what it did
 
 # --- callbacks -----------------------------------------------------------------
@@ -73,6 +78,17 @@ CALLBACK_ATTEMPTS_MAX = 10  # tries, the first one included
 CALLBACK_WAIT_MS = 10_000  # before the second try; doubled with each
 CALLBACK_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
 WEBHOOK_TOLERANCE_S = 300  # how far a callback's time may be from its receiver's
+
+# --- the client -----------------------------------------------------------------
+RESULTS_WAITING_MAX = 2 * CONCURRENCY_MAX  # calls under way and results that nobody has taken yet, a batch
+CLIENT_ANSWER_MS = GATEWAY_TIMEOUT_MS + 5_000  # how long a gateway may take to answer, unless it speaks a batch ...
+CLIENT_BATCH_MS = SERVER_REQUEST_DEADLINE_MS + 30_000  # ... and when it does
+CLIENT_ANSWER_BYTES_MAX = 2 * SERVER_ANSWER_BYTES_MAX  # bytes an answer of a gateway
+CLIENT_RETRY_BASE_MS = 400  # the first wait before a request is repeated is below this, doubled with each, full jitter
+CLIENT_RETRY_MAX_MS = 5_000
+CLIENT_RETRY_AFTER_MAX_MS = 60_000  # the longest that a gateway may send us off for and still be asked again
+POLL_MS = 250  # the first wait before a job is looked at again, growing while nothing happens ...
+POLL_MAX_MS = 5_000  # ... up to this
 
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression

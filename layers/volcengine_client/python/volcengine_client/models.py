@@ -175,6 +175,7 @@ class BatchRequest(BaseModel):
     credentials: Credentials | None = None
     account: Annotated[str, Field(min_length=1, max_length=APP_CHARACTERS_MAX)] | None = None
     app: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=APP_CHARACTERS_MAX)] = "default"
+    cache: bool = True
 
 
 class JobRequest(BatchRequest):
@@ -219,7 +220,9 @@ class TaskResult(BaseModel):
         audio_url: Where the audio can be fetched when it is not in the answer.
         duration_ms: Length of the audio.
         characters: Characters of the text, as the upstream bills them.
-        error: Why there is no audio; None when there is.
+        bought: Whether it was spoken for this task; False: it was found, or there is none.
+        pending: It is being spoken still, by the job that the answer names.
+        error: Why there is no audio; None when there is, or will be.
     """
 
     task_id: str
@@ -227,12 +230,14 @@ class TaskResult(BaseModel):
     audio_url: str | None = None
     duration_ms: int | None = None
     characters: int = 0
+    bought: bool = False
+    pending: bool = False
     error: TaskError | None = None
 
     @model_validator(mode="after")
     def _one_outcome(self) -> TaskResult:
         has_audio = bool(self.audio_base64 or self.audio_url)
-        assert has_audio != (self.error is not None), "a result is audio or an error"
+        assert has_audio + self.pending + (self.error is not None) == 1, "a result is audio or an error"
         return self
 
     @property
@@ -257,8 +262,36 @@ class PoolReport(BaseModel):
     waited_ms: int | None
 
 
+class Characters(BaseModel):
+    """What a batch cost, in characters as the upstream bills them.
+
+    Attributes:
+        bought: Spoken for this batch.
+        saved: Found, since they were spoken before, or equal to another task's.
+    """
+
+    bought: int = 0
+    saved: int = 0
+
+
+class JobPointer(BaseModel):
+    """A job, and where to ask for it."""
+
+    job_id: str
+    status_url: str
+
+
 class BatchResponse(BaseModel):
-    """The body of a 200 answer to `POST /generate-batch`; results in input order (I3)."""
+    """The body of a 200 answer to `POST /generate-batch`; results in input order (I3).
+
+    Attributes:
+        results: One a task.
+        pool: How the pool served the batch.
+        characters: What it cost.
+        job: What goes on with the tasks that are pending; None when none is.
+    """
 
     results: list[TaskResult]
     pool: PoolReport
+    characters: Characters = Characters()
+    job: JobPointer | None = None

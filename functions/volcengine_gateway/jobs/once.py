@@ -1,0 +1,307 @@
+"""A batch that is answered at once, with speech that is kept: nothing is paid twice, and nothing falls off the end.
+
+What was spoken before is found. What there is no time for goes on as a job, and what there is no room for is fetched
+by its address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from volcengine_client.answer import Outcomes
+from volcengine_client.clock import Clock
+from volcengine_client.errors import (
+    CapacityError,
+    DeadlineCutError,
+    NoSlotInTimeError,
+    StoreError,
+    VolcengineError,
+)
+from volcengine_client.limits import ADDRESS_BYTES, HAND_OVER_MS, RESULT_BYTES
+from volcengine_client.models import (
+    BatchRequest,
+    BatchResponse,
+    Characters,
+    JobPointer,
+    JobRequest,
+    PoolReport,
+    TaskError,
+    TaskItem,
+    TaskResult,
+)
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.text import characters_billed
+from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_gateway.credentials import Payer
+from volcengine_gateway.jobs.chunks import Outcome, failed_outcome, name_of
+from volcengine_gateway.jobs.kept import Kept, KeptSpeech
+from volcengine_gateway.jobs.service import Jobs, status_url_of
+from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.turn import OneAtATime, Same
+
+Speak = Callable[[Outcomes, Callable[[Speaker], Speaker], int], Awaitable[PoolReport]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A batch as it was asked for.
+
+    Attributes:
+        request: Its body.
+        payer: Who pays: an account of the server's.
+        key: Of all hashes.
+        idempotency_key: As the caller gave it; None: the body itself says whether it is the same.
+        deadline_at_ms: When the answer must have left, monotonic.
+        answer_bytes_max: How large it may be.
+    """
+
+    request: BatchRequest
+    payer: Payer
+    key: bytes
+    idempotency_key: str | None
+    deadline_at_ms: int
+    answer_bytes_max: int
+
+
+class Once:
+    """Answers batches, each sound bought once.
+
+    Args:
+        store: Where speech is kept.
+        jobs: Where what has no time goes on.
+        clock: Of this process.
+    """
+
+    def __init__(self, store: JobStore, *, jobs: Jobs, clock: Clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._one_at_a_time = OneAtATime(store.turns, clock=clock)
+
+    async def answer(self, ask: Ask, speak: Speak) -> BatchResponse:
+        """Answer a batch; the same one at the same time waits for the first one's end.
+
+        Args:
+            ask: The batch.
+            speak: Speaks what was not found, through a speaker of ours, by a deadline.
+
+        Raises:
+            InvalidRequestError: The idempotency key belongs to another body.
+            LoginRejectedError: The upstream refused the login, and nothing was bought.
+        """
+        job_id = secrets.token_hex(16)
+        nonce = "" if ask.request.cache else job_id
+        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
+        same = Same.of(
+            ask.request,
+            route="generate-batch",
+            account=ask.payer.pool,
+            key=ask.key,
+            idempotency_key=ask.idempotency_key or (None if ask.request.cache else job_id),
+        )
+        led_to = await self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms)
+        if led_to is not None:
+            return await self._found(ask, led_to)
+        pointer: JobPointer | None = None
+        try:
+            spoken = await self._spoken(ask, kept, speak)
+            if spoken.late_count:
+                pointer = await self._hand_over(ask, spoken, job_id)
+            results = [
+                await self._result(task, index, spoken, has_job=pointer is not None)
+                for index, task in enumerate(ask.request.tasks)
+            ]
+            return _response(results, spoken.pool, pointer)
+        finally:
+            await self._one_at_a_time.end(same, job_id=None if pointer is None else job_id)
+
+    # --- what is spoken ----------------------------------------------------------
+
+    async def _spoken(self, ask: Ask, kept: KeptSpeech, speak: Speak) -> _Spoken:
+        """Find what is kept, and speak the rest, equal tasks once."""
+        tasks = ask.request.tasks
+        names = [kept.name_of(task) for task in tasks]
+        found: Mapping[str, Kept] = {}
+        if ask.request.cache:
+            with suppress(StoreError):
+                found = await kept.find(names)
+        first = {name: index for index, name in reversed(list(enumerate(names))) if name not in found}
+        indexes = sorted(first.values())
+        outcomes = Outcomes([tasks[index] for index in indexes])
+        pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
+        keeping = _Keeping(kept, _Room(tasks, ask.answer_bytes_max))
+        if indexes:
+            pool = await speak(outcomes, keeping.around, ask.deadline_at_ms - HAND_OVER_MS)
+            outcomes.raise_rejection()
+        await keeping.settled()
+        of = {names[index]: outcomes.of(place) for place, index in enumerate(indexes)}
+        return _Spoken(names, found, first, of, pool, keeping)
+
+    async def _hand_over(self, ask: Ask, spoken: _Spoken, job_id: str) -> JobPointer | None:
+        """Make a job of the batch, which knows what was spoken already; None when that can't be done now."""
+        fields = {name: getattr(ask.request, name) for name in BatchRequest.model_fields}
+        request = JobRequest(**fields, priority="interactive")
+        outcomes = [
+            outcome
+            for index, task in enumerate(request.tasks)
+            if spoken.names[index] not in spoken.keeping.lost and (outcome := spoken.outcome(index, task)) is not None
+        ]
+        try:
+            await self._jobs.take_over(request, ask.payer, job_id=job_id, outcomes=outcomes)
+        except StoreError:
+            return None
+        return JobPointer(job_id=job_id, status_url=status_url_of(job_id))
+
+    async def _result(self, task: TaskItem, index: int, spoken: _Spoken, has_job: bool) -> TaskResult:
+        about = {"task_id": name_of(task, index), "characters": characters_billed(task.text)}
+        name = spoken.names[index]
+        outcome = spoken.of.get(name)
+        if isinstance(outcome, VolcengineError):
+            if has_job and _is_late(outcome):
+                return TaskResult(**about, pending=True)
+            return TaskResult(**about, error=TaskError.of(outcome))
+        is_bought = outcome is not None and spoken.first[name] == index
+        duration_ms = outcome.duration_ms if outcome is not None else spoken.found[name].duration_ms
+        audio = await self._audio(name, outcome, spoken, is_first=is_bought)
+        if audio is None and name in spoken.keeping.lost:
+            lost = StoreError("the audio was bought, but could not be kept, and the answer has no room for it")
+            return TaskResult(**about, error=TaskError.of(lost))
+        if audio is not None:
+            encoded = base64.b64encode(audio).decode()
+            return TaskResult(**about, audio_base64=encoded, duration_ms=duration_ms, bought=is_bought)
+        url = self._store.files.url(name)
+        return TaskResult(**about, audio_url=url, duration_ms=duration_ms, bought=is_bought)
+
+    async def _audio(self, name: str, outcome: Speech | None, spoken: _Spoken, *, is_first: bool) -> bytes | None:
+        """Return a file for the answer; None when it has no room for it."""
+        if outcome is not None and outcome.audio:
+            return outcome.audio if is_first or spoken.keeping.room.take(len(outcome.audio)) else None
+        size = spoken.found[name].byte_count if name in spoken.found else 0
+        if not size or not spoken.keeping.room.take(size):
+            return None
+        with suppress(StoreError):
+            return await self._store.files.get(name)
+        return None
+
+    async def _found(self, ask: Ask, job_id: str) -> BatchResponse:
+        """Answer a request that led to a job before: with what there is by now, and the same job."""
+        nonce = "" if ask.request.cache else job_id
+        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
+        names = [kept.name_of(task) for task in ask.request.tasks]
+        found = await kept.find(names)
+        waits = NoSlotInTimeError("it is being spoken still")
+        of: dict[str, Speech | VolcengineError] = {name: waits for name in names if name not in found}
+        keeping = _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max))
+        pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
+        spoken = _Spoken(names, found, {}, of, pool, keeping)
+        results = [
+            await self._result(task, index, spoken, has_job=True) for index, task in enumerate(ask.request.tasks)
+        ]
+        return _response(results, pool, JobPointer(job_id=job_id, status_url=status_url_of(job_id)))
+
+
+@dataclass(slots=True)
+class _Spoken:
+    """What became of a batch: by name of the sound what was found and what was tried."""
+
+    names: Sequence[str]
+    found: Mapping[str, Kept]
+    first: Mapping[str, int]
+    of: Mapping[str, Speech | VolcengineError]
+    pool: PoolReport
+    keeping: _Keeping
+
+    @property
+    def late_count(self) -> int:
+        """How many sounds there was no time for."""
+        return sum(isinstance(outcome, VolcengineError) and _is_late(outcome) for outcome in self.of.values())
+
+    def outcome(self, index: int, task: TaskItem) -> Outcome | None:
+        """Return what a job should know of a task from the start; None: it has to be spoken."""
+        name = self.names[index]
+        outcome, characters = self.of.get(name), characters_billed(task.text)
+        if isinstance(outcome, VolcengineError):
+            return None if _is_late(outcome) else failed_outcome(index, task, outcome, characters=characters)
+        duration_ms = outcome.duration_ms if outcome is not None else self.found[name].duration_ms
+        is_bought = outcome is not None and self.first[name] == index
+        return Outcome(
+            index=index,
+            task_id=name_of(task, index),
+            characters=characters,
+            kept_as=name,
+            duration_ms=duration_ms,
+            is_bought=is_bought,
+        )
+
+
+class _Room:
+    """The bytes of an answer that are left for audio."""
+
+    def __init__(self, tasks: Sequence[TaskItem], bytes_max: int) -> None:
+        self._left = bytes_max - sum(RESULT_BYTES + ADDRESS_BYTES + 6 * len(task.task_id or "") for task in tasks)
+
+    def take(self, audio_bytes: int) -> bool:
+        """Take room for a file, in base64; False when there is none."""
+        needed = -(-audio_bytes // 3) * 4
+        if needed > self._left:
+            return False
+        self._left -= needed
+        return True
+
+
+class _Keeping:
+    """A speaker's files on their way to where they are kept, while the next calls go on."""
+
+    def __init__(self, kept: KeptSpeech, room: _Room) -> None:
+        self.room = room
+        self._kept = kept
+        self.lost: set[str] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def around(self, speaker: Speaker) -> Speaker:
+        """Return a speaker whose files are kept; those that have no room in the answer are kept only."""
+        return _KeepingSpeaker(speaker, self)
+
+    def keep(self, task: TaskItem, speech: Speech) -> Speech:
+        name = self._kept.name_of(task)
+        keeping = asyncio.create_task(self._keep(name, speech))
+        self._under_way.add(keeping)
+        has_room = self.room.take(len(speech.audio))
+        return replace(speech, audio=speech.audio if has_room else b"", kept_as=name)
+
+    async def _keep(self, name: str, speech: Speech) -> None:
+        try:
+            await self._kept.keep(name, speech)
+        except StoreError:
+            self.lost.add(name)  # the next who asks for it pays again
+
+    async def settled(self) -> None:
+        """Wait until every file is where it is kept."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+class _KeepingSpeaker:
+    def __init__(self, speaker: Speaker, keeping: _Keeping) -> None:
+        self._speaker = speaker
+        self._keeping = keeping
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        return self._keeping.keep(task, await self._speaker.speak(task, call=call, timeout_ms=timeout_ms))
+
+
+def _is_late(error: VolcengineError) -> bool:
+    """Tell whether a task failed for want of time, so that a job can go on with it."""
+    return isinstance(error, CapacityError | DeadlineCutError)
+
+
+def _response(results: list[TaskResult], pool: PoolReport, pointer: JobPointer | None) -> BatchResponse:
+    bought = sum(result.characters for result in results if result.bought)
+    saved = sum(
+        result.characters for result in results if not (result.bought or result.pending or result.error is not None)
+    )
+    return BatchResponse(results=results, pool=pool, characters=Characters(bought=bought, saved=saved), job=pointer)

@@ -1,0 +1,90 @@
+"""One at a time: requests that are the same wait for each other, so that nothing is bought twice (I8)."""
+
+from __future__ import annotations
+
+import hmac
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import InvalidRequestError, NoSlotInTimeError, StoreError
+from volcengine_client.limits import HAND_OVER_MS, IDEMPOTENCY_KEPT_MS, TURN_POLL_MS
+from volcengine_client.models import BatchRequest
+from volcengine_gateway.jobs.store import Turn, Turns
+
+OTHER_BODY = "This Idempotency-Key was used for another body; use a new one for each request"
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """What makes two requests the same.
+
+    Attributes:
+        name: Of the turn.
+        digest: A keyed hash of the body, and of who pays.
+        is_named: Whether the caller gave an idempotency key.
+    """
+
+    name: str
+    digest: str
+    is_named: bool
+
+    @classmethod
+    def of(cls, request: BatchRequest, *, route: str, account: str, key: bytes, idempotency_key: str | None) -> Same:
+        """Compare by the idempotency key, or by the body where there is none; always for one route and account."""
+
+        def hashed(text: str) -> str:
+            return hmac.new(key, f"{route} {account} {text}".encode(), sha256).hexdigest()
+
+        digest = hashed(request.model_dump_json(exclude={"credentials"}))
+        if idempotency_key is None:
+            return cls(f"body:{digest}", digest, is_named=False)
+        return cls(f"key:{hashed(idempotency_key)}", digest, is_named=True)
+
+
+class OneAtATime:
+    """Lets requests begin one after another.
+
+    Args:
+        turns: Where it is kept whose turn it is.
+        clock: Of this process.
+    """
+
+    def __init__(self, turns: Turns, *, clock: Clock) -> None:
+        self._turns = turns
+        self._clock = clock
+
+    async def begin(self, same: Same, *, deadline_at_ms: int) -> str | None:
+        """Begin, once nobody is at the same request any more; return the job that it led to before, if to one.
+
+        Where turns can't be kept now, everyone may begin: better bought twice than not at all.
+
+        Raises:
+            InvalidRequestError: The idempotency key belongs to another body.
+            NoSlotInTimeError: The other one takes too long.
+        """
+        while True:
+            now_ms = self._clock.wall_ms()
+            left_ms = deadline_at_ms - self._clock.monotonic_ms()
+            try:
+                known = await self._turns.begin(same.name, Turn(same.digest, now_ms + left_ms), now_ms=now_ms)
+            except StoreError:
+                return None
+            if known is None:
+                return None
+            if known.digest != same.digest:
+                fields = [{"field": "Idempotency-Key", "message": OTHER_BODY}]
+                raise InvalidRequestError(OTHER_BODY, details={"fields": fields})
+            if known.is_over:
+                return known.job_id
+            if left_ms <= HAND_OVER_MS:
+                raise NoSlotInTimeError("the same request is still being answered; ask again", retry_after_ms=1_000)
+            await self._clock.sleep(TURN_POLL_MS)
+
+    async def end(self, same: Same, *, job_id: str | None) -> None:
+        """Put down that the request has ended, and to which job it led. Never fails: turns end by themselves, too."""
+        now_ms = self._clock.wall_ms()
+        until_ms = now_ms + IDEMPOTENCY_KEPT_MS if same.is_named or job_id is not None else now_ms - 1
+        with suppress(StoreError):
+            await self._turns.end(same.name, Turn(same.digest, until_ms, is_over=True, job_id=job_id))

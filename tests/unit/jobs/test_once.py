@@ -1,0 +1,184 @@
+"""Batches that are answered at once: nothing is paid twice, and nothing falls off the end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import CALLER_LOGIN, Told
+from tests.support.jobs import Workshop
+from volcengine_client.errors import TextRefusedError, UpstreamUnavailableError, VolcengineError
+from volcengine_client.models import TaskItem
+from volcengine_client.speech.v1 import Login
+
+TEXTS = [f"text {number}" for number in range(30)]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def _body(texts: list[str] = TEXTS, **fields: Any) -> dict[str, Any]:
+    return {"tasks": [{"text": text} for text in texts], **fields}
+
+
+def _audio(told: Told) -> list[str]:
+    return [base64.b64decode(result["audio_base64"]).decode() for result in told.said["results"]]
+
+
+async def test_what_was_spoken_before_is_found(workshop: Workshop) -> None:
+    """I8, an hour later and from another process too."""
+    first = await workshop.bench().post(_body())
+    workshop.clock.ahead_ms += 3_600_000
+    second = await workshop.bench().post(_body(app="another"))
+
+    assert _audio(first) == _audio(second) == TEXTS
+    assert workshop.bought() == dict.fromkeys(TEXTS, 1)
+    assert first.said["characters"] == {"bought": sum(map(len, TEXTS)), "saved": 0}
+    assert second.said["characters"] == {"bought": 0, "saved": sum(map(len, TEXTS))}
+    assert [result["bought"] for result in second.said["results"]] == [False] * 30
+
+
+async def test_the_same_request_twice_at_once_is_bought_once(workshop: Workshop) -> None:
+    """I8."""
+    workshop.voice.speak_ms = 100
+    both = await asyncio.gather(*(workshop.bench().post(_body()) for _ in range(2)))
+
+    assert [_audio(told) for told in both] == [TEXTS, TEXTS]
+    assert workshop.bought() == dict.fromkeys(TEXTS, 1)
+
+
+async def test_equal_tasks_of_a_batch_are_spoken_once(workshop: Workshop) -> None:
+    told = await workshop.bench().post(_body(["same", "other", "same", "same"]))
+
+    assert _audio(told) == ["same", "other", "same", "same"]
+    assert workshop.bought() == {"same": 1, "other": 1}
+    assert [result["bought"] for result in told.said["results"]] == [True, True, False, False]
+
+
+async def test_without_the_cache_everything_is_bought_and_nobody_finds_it(workshop: Workshop) -> None:
+    bench = workshop.bench()
+    await bench.post(_body(["a"], cache=False))
+    await bench.post(_body(["a"], cache=False))
+    await bench.post(_body(["a"]))
+
+    assert workshop.bought() == {"a": 3}
+
+
+async def test_callers_own_accounts_are_not_cached(workshop: Workshop) -> None:
+    """Their audio is not ours to keep."""
+    own = {"volcengine_tts_appid": CALLER_LOGIN.app_id, "volcengine_tts_access_key": CALLER_LOGIN.access_key}
+    bench = workshop.bench()
+    for _ in range(2):
+        await bench.post(_body(["a"], credentials=own))
+
+    assert workshop.bought() == {"a": 2}
+
+
+async def test_what_has_no_time_goes_on_as_a_job(workshop: Workshop) -> None:
+    """I8, and nothing is lost."""
+    workshop.voice.speak_ms = 300
+    told = await workshop.bench().post(_body([f"text {number}" for number in range(120)]), remaining_ms=5_000)
+    pending = [result["pending"] for result in told.said["results"]]
+    spoken_count = len(workshop.voice.spoken)
+    job_id = told.said["job"]["job_id"]
+    await workshop.slice(job_id)
+    results = await workshop.results(job_id)
+
+    assert told.status == 200
+    assert 0 < spoken_count < 120
+    assert sum(pending) == 120 - spoken_count
+    assert [await workshop.audio(result) for result in results] == [f"text {n}".encode() for n in range(120)]
+    assert set(workshop.bought().values()) == {1}
+    assert sum(result["bought"] for result in results) == 120
+
+
+async def test_the_same_request_again_gets_the_same_job(workshop: Workshop) -> None:
+    workshop.voice.speak_ms = 300
+    body = _body([f"text {number}" for number in range(60)])
+    first = await workshop.bench().post(body, remaining_ms=4_500)
+    second = await workshop.bench().post(body, remaining_ms=4_500)
+    await workshop.slice(first.said["job"]["job_id"])
+    third = await workshop.bench().post(body, remaining_ms=4_500)
+
+    assert first.said["job"] == second.said["job"] == third.said["job"]
+    assert not any(result["pending"] for result in third.said["results"])
+    assert set(workshop.bought().values()) == {1}
+
+
+async def test_what_has_no_room_is_fetched_by_its_address(workshop: Workshop) -> None:
+    workshop.voice.outcome = lambda _login, task: task.text.encode() * 1_000
+    told = await workshop.bench(answer_bytes_max=150_000).post(_body())
+    results = told.said["results"]
+    by_address = [result for result in results if result["audio_url"]]
+
+    assert len(told.body) <= 150_000
+    assert 0 < len(by_address) < 30
+    for result, text in zip(results, TEXTS, strict=True):
+        audio = base64.b64decode(result["audio_base64"]) or await workshop.audio(result)
+        assert audio == text.encode() * 1_000
+
+
+async def test_a_caller_who_prefers_it_gets_a_job_at_once(workshop: Workshop) -> None:
+    told = await workshop.bench().post(_body(), prefer="respond-async, wait=10")
+
+    assert told.status == 202
+    assert told.headers["Location"] == told.said["status_url"]
+    assert not workshop.voice.spoken
+
+
+async def test_an_idempotency_key_stands_for_one_body(workshop: Workshop) -> None:
+    bench = workshop.bench()
+    first = await bench.post(_body(["a"], cache=False), idempotency_key="k1")
+    again = await bench.post(_body(["a"], cache=False), idempotency_key="k2")
+    other = await bench.post(_body(["b"]), idempotency_key="k1")
+
+    assert (first.status, again.status, other.status) == (200, 200, 422)
+    assert other.error["details"]["fields"][0]["field"] == "Idempotency-Key"
+    assert workshop.bought() == {"a": 2}
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "é"])
+async def test_a_key_that_is_none_is_refused(workshop: Workshop, key: str) -> None:
+    told = await workshop.bench().post(_body(["a"]), idempotency_key=key)
+
+    assert told.status == 422
+    assert not workshop.voice.spoken
+
+
+async def test_errors_stay_the_tasks_own(workshop: Workshop) -> None:
+    def outcome(_login: Login, task: TaskItem) -> bytes | VolcengineError:
+        return TextRefusedError("unreadable") if task.text == "bad" else task.text.encode()
+
+    workshop.voice.outcome = outcome
+    told = await workshop.bench().post(_body(["good", "bad"]))
+
+    assert [result["error"] and result["error"]["code"] for result in told.said["results"]] == [None, "text_refused"]
+    assert told.said["job"] is None
+
+
+async def test_a_batch_of_which_nothing_was_spoken_is_an_error_and_may_be_sent_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volcengine_client.speech.retry.BASE_MS", 1)
+    workshop.voice.outcome = lambda _login, _task: UpstreamUnavailableError("broken")
+    broken = await workshop.bench().post(_body(["a"]), idempotency_key="k")
+    workshop.voice.outcome = lambda _login, task: task.text.encode()
+    mended = await workshop.bench().post(_body(["a"]), idempotency_key="k")
+
+    assert (broken.status, mended.status) == (502, 200)
+
+
+async def test_a_job_sent_twice_is_one_job(workshop: Workshop) -> None:
+    first, second = await asyncio.gather(*(workshop.submit(TEXTS) for _ in range(2)))
+    await workshop.slice(first)
+    third = await workshop.submit(TEXTS)
+    await workshop.slice(third)
+
+    assert first == second != third
+    assert workshop.bought() == dict.fromkeys(TEXTS, 1)
