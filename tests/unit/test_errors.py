@@ -78,6 +78,8 @@ def test_who_caused_it_decides_whether_asking_again_helps() -> None:
         "PoolError",
         "LeaseLostError",
         "PoolTableError",
+        "BatchStoppedError",
+        "GatewayUnavailableError",
         "SecretError",
         "StoreError",
     }

@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import threading
-import weakref
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from volcengine_client.batch import speak_batch
+from volcengine_client.background import Background
+from volcengine_client.batch import speak, speak_batch
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import CredentialsError, InvalidRequestError, LoginRejectedError
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
-    CLOSE_MAX_MS,
     CONCURRENCY_DEFAULT,
     CONCURRENCY_MAX,
     DEFAULT_TIMES,
-    LEAVE_MAX_MS,
     WEIGHT_MAX,
     PoolTimes,
 )
@@ -41,10 +35,10 @@ from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
+from volcengine_client.speaking import LOGIN_REJECTED, Arrivals, Speaking
 from volcengine_client.speech.v1 import V1, Login
 from volcengine_client.speech.wire import ENDPOINT, Wire
-
-T = TypeVar("T")
+from volcengine_client.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +108,7 @@ class VolcengineConcurrentTTS:
             times=shared.times if shared else DEFAULT_TIMES,
             clock=self._clock,
         )
-        self._engine: _Engine | None = None
-        self._engine_lock = threading.Lock()
+        self._background = Background(settle=partial(_left, self._pool), close=self._wire.close)
 
     def generate_batch_sync(self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None) -> list[TaskResult]:
         """Speak a batch and wait for it; works inside a running event loop too.
@@ -130,14 +123,7 @@ class VolcengineConcurrentTTS:
         Raises:
             ValueError: The account was rejected, and nothing was bought.
         """
-        engine = self._running()
-        future = engine.start(self._batch(tasks, timeout_ms))
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            engine.settle()  # leave the pool before going on
-            raise
+        return self._background.run(self._batch(tasks, timeout_ms))
 
     async def generate_batch_async(
         self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None
@@ -147,7 +133,18 @@ class VolcengineConcurrentTTS:
         Cancelling it abandons the calls in progress. Their slots stay shut until the upstream must have ended them;
         the others are given back.
         """
-        return await asyncio.wrap_future(self._running().start(self._batch(tasks, timeout_ms)))
+        return await self._background.call(self._batch(tasks, timeout_ms))
+
+    def generate_each(self, tasks: Sequence[TaskItem]) -> Speaking:
+        """Speak a batch of any size, and yield `(index, result)` as each task is finished.
+
+        Iterate over what is returned, with `for` or `async for`. Its `stop()` ends the batch without losing what is
+        being spoken; leaving the loop early abandons that.
+
+        Raises, in the loop:
+            ValueError: The account was rejected, and nothing was bought.
+        """
+        return Speaking(tasks, self._speak, self._background)
 
     def generate_single_sync(
         self, text: str, voice_type: str = VOICE_TYPE_DEFAULT, task_id: str | None = None
@@ -169,23 +166,20 @@ class VolcengineConcurrentTTS:
         """Save the audio under *filename*, whole or not at all; False when there is none or it can't be written."""
         if not result.audio:
             return False
-        path = Path(filename)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path.name else path
         try:
-            part.write_bytes(result.audio)
-            part.replace(path)
+            write_whole(Path(filename), result.audio)
         except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                part.unlink(missing_ok=True)
             return False
         return True
 
+    def slots(self) -> tuple[int, int] | None:
+        """Return how many slots of the pool are taken, and how many there are, as last seen; None before."""
+        state = self._pool.snapshot
+        return None if state is None or state.limit is None else (len(state.slots), state.limit.n)
+
     def close(self) -> None:
         """Close the connections; what is in progress is abandoned. The client may be used again."""
-        with self._engine_lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.stop()
+        self._background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -216,71 +210,25 @@ class VolcengineConcurrentTTS:
                 deadline_at_ms=None if timeout_ms is None else self._clock.monotonic_ms() + timeout_ms,
             )
         except LoginRejectedError as exc:
-            raise CredentialsError("the upstream rejected this app id and access key; nothing was bought") from exc
+            raise CredentialsError(LOGIN_REJECTED) from exc
         return response.results
 
-    def _running(self) -> _Engine:
-        with self._engine_lock:
-            if self._engine is None or self._engine.pid != os.getpid():
-                self._engine = _Engine(self._wire, self._pool)
-                weakref.finalize(self, self._engine.stop)
-            return self._engine
+    async def _speak(self, work: Arrivals) -> None:
+        if work.task_count:
+            terms = replace(self._terms, hold_max=min(self._terms.hold_max, work.task_count))
+            await speak(work, speaker=V1(self._wire, self._login), pool=self._pool, terms=terms, clock=self._clock)
 
 
-class _Engine:
-    """The background event loop of a client."""
+async def _left(pool: Pool) -> None:
+    """Wait until those who have left the pool have given their slots back; each is bounded by itself."""
+    leavings = [leaving for leaving in pool.leavings if leaving.get_loop() is asyncio.get_running_loop()]
+    if leavings:
+        await asyncio.wait(leavings)
 
-    def __init__(self, wire: Wire, pool: Pool) -> None:
-        self.pid = os.getpid()
-        self._wire = wire
-        self._pool = pool
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="volcengine-tts", daemon=True)
-        self._thread.start()
 
-    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run *work* on the loop."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
-        return future
-
-    def settle(self) -> None:
-        """Wait until what was cancelled has given its slots back; bounded in time."""
-        settled = asyncio.run_coroutine_threadsafe(self._settle(), self._loop)
-        with suppress(FutureTimeoutError):
-            settled.result(LEAVE_MAX_MS / 1_000)
-
-    def stop(self) -> None:
-        """Abandon what is in progress, give the slots back, close the connections, end the loop; bounded in time."""
-        if self.pid != os.getpid() or not self._thread.is_alive():
-            return
-        ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
-        with suppress(FutureTimeoutError):
-            ended.result(CLOSE_MAX_MS / 1_000)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CLOSE_MAX_MS / 1_000)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-    async def _tracked(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await work
-
-    async def _settle(self) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        leavings = [leaving for leaving in self._pool.leavings if leaving.get_loop() is self._loop]
-        if leavings:
-            await asyncio.wait(leavings)  # bounded, each by itself
-
-    async def _end(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._settle()
-        await self._wire.close()
+def setting(name: str, file: Mapping[str, str | None] | None = None) -> str | None:
+    """Return what the environment says, or else *file*, a `.env`; None when it is empty in both."""
+    return os.environ.get(name) or (file or {}).get(name) or None
 
 
 def _given(value: str | None, name: str, variable: str) -> str:

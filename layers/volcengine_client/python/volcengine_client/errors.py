@@ -30,6 +30,8 @@ One class has one code, and callers may match on either.
     │   └── PoolTableError              pool_table
     ├── JobCancelledError               job_cancelled
     ├── JobFailedError                  job_failed
+    ├── BatchStoppedError               batch_stopped
+    ├── GatewayUnavailableError         gateway_unavailable
     ├── StoreError                      store_unavailable
     └── SecretError                     secret_unavailable
 
@@ -233,6 +235,20 @@ class JobFailedError(VolcengineError):
     """The job ended before this task's turn came."""
 
     code = "job_failed"
+
+
+class BatchStoppedError(VolcengineError):
+    """The caller stopped the batch before this task's turn came; nothing was bought."""
+
+    code = "batch_stopped"
+    _retryable = True
+
+
+class GatewayUnavailableError(VolcengineError):
+    """The gateway can't be reached, or gave no answer of its own; it may have done what it was asked for."""
+
+    code = "gateway_unavailable"
+    _retryable = True
 
 
 class StoreError(VolcengineError):
