@@ -10,6 +10,8 @@ from volcengine_client.errors import (
     UpstreamError,
     VolcengineError,
 )
+from volcengine_client.gateway_client import GatewayClient
+from volcengine_client.jobs import Job, JobPage, JobResult, PoolStatus
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.webhooks import verify
@@ -20,8 +22,13 @@ __all__ = [
     "CallerError",
     "CapacityError",
     "CredentialsError",
+    "GatewayClient",
     "InvalidRequestError",
+    "Job",
+    "JobPage",
+    "JobResult",
     "PoolError",
+    "PoolStatus",
     "PoolTimes",
     "SharedPool",
     "TaskError",

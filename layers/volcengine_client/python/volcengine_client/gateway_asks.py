@@ -1,0 +1,145 @@
+"""What a gateway can be asked for, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import GatewayUnavailableError, VolcengineError, class_of
+from volcengine_client.gateway_answers import unreadable
+from volcengine_client.gateway_wire import GatewayWire
+from volcengine_client.jobs import Job, JobList, JobPage, JobResult, PoolStatus, Priority
+from volcengine_client.limits import JOB_PAGE_TASKS_MAX, POLL_MAX_MS, POLL_MS
+from volcengine_client.models import TaskItem, TaskResult
+from volcengine_client.whole_file import write_whole
+
+T = TypeVar("T", bound=BaseModel)
+
+POOL_DEFAULT = "server"  # of a gateway's own account
+RESULTS_LATE_MAX = 20  # looks at a job that is over for results that are not told yet
+_TASKS = TypeAdapter(list[TaskItem])
+_RESULTS = TypeAdapter(list[TaskResult])
+
+
+class GatewayAsks:
+    """The requests to one gateway, for one of its accounts; `GatewayClient` says what they do.
+
+    Args:
+        wire: The way there.
+        account: None: the gateway's main one.
+        batch_ms: How long a batch's answer may take.
+        clock: For waits.
+    """
+
+    def __init__(self, wire: GatewayWire, *, account: str | None, batch_ms: int, clock: Clock) -> None:
+        self._wire = wire
+        self._account = account
+        self._batch_ms = batch_ms
+        self._clock = clock
+
+    async def batch(self, tasks: Sequence[TaskItem], app: str) -> list[TaskResult]:
+        if not tasks:
+            return []
+        body = await self._body(tasks, app)
+        said = await self._wire.ask("POST", "/generate-batch", body=body, answer_ms=self._batch_ms)
+        results = await asyncio.to_thread(_results_in, said)
+        if len(results) != len(tasks):
+            raise unreadable(f"it has {len(results)} results for {len(tasks)} tasks")
+        return results
+
+    async def submit(
+        self, tasks: Sequence[TaskItem], app: str, priority: Priority, deadline_s: int | None, fields: dict[str, Any]
+    ) -> Job:
+        wishes = {"priority": priority, "deadline_s": deadline_s, **fields}
+        body = {**await self._body(tasks, app), **_given(wishes)}
+        return _read(Job, await self._wire.ask("POST", "/jobs", body=body))
+
+    async def _body(self, tasks: Sequence[TaskItem], app: str) -> dict[str, Any]:
+        told = await asyncio.to_thread(_TASKS.dump_python, list(tasks), exclude_none=True)
+        return {"tasks": told, "app": app, **_given({"account": self._account})}
+
+    async def page(self, job_id: str, *, after: int = -1, limit: int = JOB_PAGE_TASKS_MAX) -> JobPage:
+        query = {"after": str(after), "limit": str(limit)}
+        return _read(JobPage, await self._wire.ask("GET", _job_path(job_id), query=query))
+
+    async def wait(self, job_id: str, timeout_ms: int | None) -> Job:
+        until_ms = None if timeout_ms is None else self._clock.monotonic_ms() + timeout_ms
+        wait_ms = POLL_MS
+        while not (job := await self.page(job_id, limit=0)).is_over:
+            left_ms = POLL_MAX_MS if until_ms is None else until_ms - self._clock.monotonic_ms()
+            if left_ms <= 0:
+                raise TimeoutError(f"job {job_id} is not over yet: {job.done + job.failed} of {job.tasks} tasks are")
+            await self._clock.sleep(min(wait_ms, left_ms))
+            wait_ms = min(POLL_MAX_MS, wait_ms * 3 // 2)
+        return job
+
+    async def results(self, job_id: str, after: int) -> AsyncGenerator[JobResult, None]:
+        wait_ms, late_count = POLL_MS, 0
+        while True:
+            page = await self.page(job_id, after=after)
+            for result in page.results:
+                yield result
+            if page.next_after is None:
+                return
+            if page.results:
+                after, wait_ms, late_count = page.next_after, POLL_MS, 0
+                continue
+            late_count += page.is_over
+            if late_count >= RESULTS_LATE_MAX:
+                raise GatewayUnavailableError("the job is over, and the gateway does not tell all of its results")
+            await self._clock.sleep(wait_ms)
+            wait_ms = min(POLL_MAX_MS, wait_ms * 3 // 2)
+
+    async def cancel(self, job_id: str) -> Job:
+        return _read(Job, await self._wire.ask("DELETE", _job_path(job_id)))
+
+    async def jobs(self, app: str | None) -> AsyncGenerator[Job, None]:
+        after: str | None = None
+        while True:
+            query = _given({"app": app, "account": self._account, "after": after})
+            page = _read(JobList, await self._wire.ask("GET", "/jobs", query=query))
+            for job in page.jobs:
+                yield job
+            after = page.next_after
+            if after is None:
+                return
+
+    async def download(self, result: TaskResult, path: Path) -> None:
+        if result.error is not None:
+            raise class_of(result.error.code)(result.error.message, retryable=result.error.retryable)
+        audio = result.audio if result.audio_url is None else await self._wire.fetch(result.audio_url)
+        if not audio:
+            raise VolcengineError("the audio's file is empty")
+        await asyncio.to_thread(write_whole, path, audio)
+
+    async def status(self, pool: str | None) -> PoolStatus:
+        name = pool or (POOL_DEFAULT if self._account is None else f"account:{self._account}")
+        return _read(PoolStatus, await self._wire.ask("GET", f"/pools/{quote(name, safe='')}"))
+
+
+def _job_path(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _read(model: type[T], said: Any) -> T:
+    try:
+        return model.model_validate(said)
+    except ValidationError:
+        raise unreadable(f"it is no {model.__name__}") from None
+
+
+def _results_in(said: Any) -> list[TaskResult]:
+    try:
+        return _RESULTS.validate_python(said["results"])
+    except (KeyError, TypeError, ValidationError):
+        raise unreadable("it has no results") from None

@@ -1,0 +1,213 @@
+"""The HTTP wire to a gateway: requests that are repeated where that is safe, and files that it points to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from volcengine_client.clock import Clock
+from volcengine_client.errors import CallerError, GatewayUnavailableError, InvalidRequestError, VolcengineError
+from volcengine_client.gateway_answers import error_of, unreadable, wait_before_repeat_ms
+from volcengine_client.limits import (
+    CLIENT_ANSWER_BYTES_MAX,
+    CLIENT_ANSWER_MS,
+    CONNECT_MAX_MS,
+    UPSTREAM_ANSWER_BYTES_MAX,
+)
+
+_READ_BYTES = 64 * 1_024  # bytes a piece of an answer
+_KEEP_ALIVE_MS = 9_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as often as it has to be sent; every time with the same `Idempotency-Key`, if it has one.
+
+    Attributes:
+        method: Of HTTP.
+        url: Whole.
+        headers: What is said beside the body; may hold the admin key.
+        body: JSON; None: there is none.
+        answer_ms: How long one attempt may take.
+        answer_bytes_max: How much is read.
+    """
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    answer_ms: int = CLIENT_ANSWER_MS
+    answer_bytes_max: int = CLIENT_ANSWER_BYTES_MAX
+
+
+class GatewayWire:
+    """Carry requests to one gateway, on one event loop.
+
+    It follows no redirect, which could carry the admin key elsewhere, keeps no cookie, and reads neither proxies nor
+    credentials from the environment.
+
+    Args:
+        url: The gateway's base URL, http or https, with the path of a stage or without.
+        admin_api_key: Shown to this gateway only; None: none.
+        clock: For waits.
+
+    Raises:
+        ValueError: The URL is no plain base URL, or the key could not stand in a header. Neither is repeated.
+    """
+
+    def __init__(self, url: str, admin_api_key: str | None, *, clock: Clock) -> None:
+        self._base = _checked(url)
+        self._login = {} if admin_api_key is None else {"Admin-API-Key": _printable(admin_api_key)}
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def address(self) -> str:
+        """The gateway's base URL."""
+        return str(self._base)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        answer_ms: int = CLIENT_ANSWER_MS,
+    ) -> Any:
+        """Send a request, and return the JSON of its answer.
+
+        Repeated when that can help: what a request did is not done twice, since reads and cancellations are safe to
+        repeat, and each POST has a random `Idempotency-Key` by which the gateway knows it again.
+
+        Raises:
+            VolcengineError: What the gateway answered, by its code.
+            GatewayUnavailableError: It can't be reached, or the answer is not its own. It may have done its work.
+        """
+        headers = {**self._login, "Accept": "application/json"}
+        if method == "POST":
+            headers |= {"Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(16)}
+        content = None if body is None else await asyncio.to_thread(_encoded, body)
+        url = self._under(path).with_query({} if query is None else query)
+        answer = await self._repeated(Request(method, url, headers, content, answer_ms))
+        try:
+            return await asyncio.to_thread(json.loads, answer)
+        except ValueError:
+            raise unreadable("it is not JSON") from None
+
+    async def fetch(self, address: str) -> bytes:
+        """Return the file at an address that the gateway gave out: whole, or relative to the gateway.
+
+        The admin key is not shown, since the address alone opens it.
+
+        Raises:
+            CallerError: The address is no longer good; ask the gateway for the results again.
+            GatewayUnavailableError: The file can't be had now.
+        """
+        url = URL(address) if address.startswith(("http://", "https://")) else self._under(address)
+        request = Request("GET", url, {"Accept-Encoding": "identity"}, answer_bytes_max=UPSTREAM_ANSWER_BYTES_MAX)
+        try:
+            return await self._repeated(request)
+        except CallerError as exc:
+            raise CallerError("the audio's address is not good any more; ask for the results again") from exc
+
+    async def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _repeated(self, request: Request) -> bytes:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._send(request)
+            except VolcengineError as error:
+                wait_ms = wait_before_repeat_ms(error, attempt=attempt, chance=random.random())
+                if wait_ms is None:
+                    raise
+            await self._clock.sleep(wait_ms)
+
+    async def _send(self, request: Request) -> bytes:
+        """Make one attempt."""
+        try:
+            async with (
+                asyncio.timeout(request.answer_ms / 1_000),
+                self._opened().request(
+                    request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
+                ) as response,
+            ):
+                body = await _bounded(response, request.answer_bytes_max)
+        except TimeoutError:
+            raise GatewayUnavailableError(f"the gateway gave no answer within {request.answer_ms:,} ms") from None
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError) as exc:
+            # Without its cause: an error of aiohttp may hold the request's headers.
+            raise GatewayUnavailableError(_reason(exc)) from None
+        if response.status >= 300:
+            raise error_of(response.status, body, retry_after=response.headers.get("Retry-After"))
+        return body
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_MS / 1_000),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_MAX_MS / 1_000),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "volcengine-concurrent-tts"},
+                trust_env=False,
+            )
+        return self._session
+
+    def _under(self, path: str) -> URL:
+        """Return what a path means that is relative to the gateway, however it begins."""
+        return URL(f"{self.address.rstrip('/')}/{path.lstrip('/')}", encoded=True)
+
+
+def _checked(url: str) -> URL:
+    try:
+        base = URL(url)
+    except (TypeError, ValueError):
+        base = URL()
+    is_plain = base.user is None and base.password is None and not base.raw_query_string and not base.raw_fragment
+    if base.scheme not in {"http", "https"} or not base.host or not is_plain:
+        raise InvalidRequestError(
+            "the gateway's URL should be a base URL such as https://host or http://127.0.0.1:8000"
+        )
+    return base
+
+
+def _printable(key: str) -> str:
+    if not key.isascii() or not key.isprintable() or not key.strip():
+        raise InvalidRequestError("the admin key should be printable ASCII, and not empty")
+    return key.strip()
+
+
+def _encoded(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+async def _bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(_READ_BYTES):
+        body += piece
+        if len(body) > bytes_max:
+            response.close()
+            raise unreadable(f"it is larger than {bytes_max:,} bytes")
+    return bytes(body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return f"the gateway can't be reached ({type(error).__name__})"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the gateway's answer broke off"
+    return f"the connection to the gateway broke ({type(error).__name__})"
