@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,10 +35,11 @@ LINE_BYTES_MAX = 64 * 1024 * 1024
 
 def batch(caller: int, task_count: int, *, is_repeating_ids: bool = False) -> list[Task]:
     """Return one caller's tasks: every text is spoken once in the world, ids come unsorted or all the same."""
+    run = secrets.token_hex(3)
     return [
         {
             "task_id": "same" if is_repeating_ids else f"t{(number * 7) % task_count}",
-            "text": f"Caller {caller}, {number}.",
+            "text": f"Caller {caller}, {number}, {run}.",
             "voice_type": VOICES[number % 2],
         }
         for number in range(task_count)

@@ -101,7 +101,7 @@ class Once:
             route="generate-batch",
             account=ask.payer.pool,
             key=ask.key,
-            idempotency_key=ask.idempotency_key or (None if ask.request.cache else job_id),
+            idempotency_key=ask.idempotency_key,
         )
         led_to = await self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms)
         if led_to is not None:

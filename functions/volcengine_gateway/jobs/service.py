@@ -101,7 +101,7 @@ class Jobs:
             route="jobs",
             account=payer.pool,
             key=keyring.naming_key,
-            idempotency_key=idempotency_key or (None if request.cache else job_id),
+            idempotency_key=idempotency_key,
         )
         deadline_at_ms = self._clock.monotonic_ms() + SUBMIT_MAX_MS
         led_to = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)

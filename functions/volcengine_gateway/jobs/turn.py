@@ -31,12 +31,19 @@ class Same:
     is_named: bool
 
     @classmethod
-    def of(cls, request: BatchRequest, *, route: str, account: str, key: bytes, idempotency_key: str | None) -> Same:
-        """Compare by the idempotency key, or by the body where there is none; always for one route and account."""
+    def of(
+        cls, request: BatchRequest, *, route: str, account: str, key: bytes, idempotency_key: str | None
+    ) -> Same | None:
+        """Compare by the idempotency key, else by the body; always for one route and account.
+
+        None: it is like no other, since it has no key and wants nothing that was spoken before.
+        """
 
         def hashed(text: str) -> str:
             return hmac.new(key, f"{route} {account} {text}".encode(), sha256).hexdigest()
 
+        if idempotency_key is None and not request.cache:
+            return None
         digest = hashed(request.model_dump_json(exclude={"credentials"}))
         if idempotency_key is None:
             return cls(f"body:{digest}", digest, is_named=False)
@@ -55,7 +62,7 @@ class OneAtATime:
         self._turns = turns
         self._clock = clock
 
-    async def begin(self, same: Same, *, deadline_at_ms: int) -> str | None:
+    async def begin(self, same: Same | None, *, deadline_at_ms: int) -> str | None:
         """Begin, once nobody is at the same request any more; return the job that it led to before, if to one.
 
         Where turns can't be kept now, everyone may begin: better bought twice than not at all.
@@ -64,7 +71,7 @@ class OneAtATime:
             InvalidRequestError: The idempotency key belongs to another body.
             NoSlotInTimeError: The other one takes too long.
         """
-        while True:
+        while same is not None:
             now_ms = self._clock.wall_ms()
             left_ms = deadline_at_ms - self._clock.monotonic_ms()
             try:
@@ -81,9 +88,12 @@ class OneAtATime:
             if left_ms <= HAND_OVER_MS:
                 raise NoSlotInTimeError("the same request is still being answered; ask again", retry_after_ms=1_000)
             await self._clock.sleep(TURN_POLL_MS)
+        return None
 
-    async def end(self, same: Same, *, job_id: str | None) -> None:
+    async def end(self, same: Same | None, *, job_id: str | None) -> None:
         """Put down that the request has ended, and to which job it led. Never fails: turns end by themselves, too."""
+        if same is None:
+            return
         now_ms = self._clock.wall_ms()
         until_ms = now_ms + IDEMPOTENCY_KEPT_MS if same.is_named or job_id is not None else now_ms - 1
         with suppress(StoreError):

@@ -1,0 +1,134 @@
+"""Jobs, over real processes: any size, in order, paid once, and nobody waits behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from infra.local.lifecycle import Stack
+from infra.local.simulator import Simulator
+from infra.local.waiting import until
+from tests.support.crowd import Seen, batch
+from tests.support.local_jobs import (
+    assert_job_right,
+    ended,
+    is_same_refusal,
+    pool_writes,
+    results_of,
+    submitted,
+    told,
+)
+from tests.support.local_stack import Aws, Gateway
+from volcengine_client.clock import SystemClock
+
+MEAN_MS = 300
+LIMIT = 10
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def app_id(aws: Aws) -> str:
+    account: str = aws.secret()["volcengine_tts_appid"]
+    return account
+
+
+async def test_a_job_is_spoken_whole_in_order_and_within_the_limit(
+    gateway: Gateway, simulator: Simulator, session: aiohttp.ClientSession, aws: Aws, app_id: str
+) -> None:
+    tasks = batch(1, 250, is_repeating_ids=True)
+    await simulator.order(mean_ms=MEAN_MS, reset=True)
+    writes_before = pool_writes(aws)
+    address = await submitted(gateway, tasks)
+    job = await ended(gateway, address)
+    seen = Seen.of(await simulator.record(), app_id)
+
+    assert (job["state"], job["done"], job["failed"]) == ("done", 250, 0)
+    assert job["characters_bought"] == job["characters"] == sum(len(task["text"]) for task in tasks)
+    seen.assert_kept([task["text"] for task in tasks])
+    assert seen.busy() > 0.8
+    assert pool_writes(aws) - writes_before <= 0.3 * 250
+    await assert_job_right(session, tasks, await results_of(gateway, address))
+
+
+async def test_one_sentence_does_not_wait_behind_a_job(gateway: Gateway, simulator: Simulator, app_id: str) -> None:
+    """I7: the job is background work."""
+    await gateway.warm(1)
+    await simulator.order(mean_ms=MEAN_MS, reset=True)
+    address = await submitted(gateway, batch(2, 300))
+
+    async def is_under_way() -> bool:
+        return len((await simulator.record()).calls) >= 2 * LIMIT
+
+    await until(is_under_way, what="the job is under way", within_ms=60_000, clock=CLOCK)
+    waits_ms = []
+    for caller in range(3, 8):
+        answer = await gateway.speak(batch(caller, 1))
+        assert answer.status == 200, answer.text
+        waits_ms.append(answer.json["pool"]["waited_ms"])
+    is_over = (await told(gateway, address))["ended_at_ms"] is not None
+    await ended(gateway, address)
+    seen = Seen.of(await simulator.record(), app_id)
+
+    assert not is_over
+    assert statistics.median(waits_ms) <= MEAN_MS
+    assert (seen.gauge["peak"], seen.gauge["refusals"]) == (LIMIT, {})
+
+
+async def test_a_job_outlives_its_worker(
+    quick_stack: Stack, quick_gateway: Gateway, quick_simulator: Simulator, session: aiohttp.ClientSession
+) -> None:
+    """I8: what was in the air is bought again, at most the limit; all the rest is found."""
+    tasks = batch(1, 120)
+    await quick_simulator.order(mean_ms=MEAN_MS, reset=True)
+    address = await submitted(quick_gateway, tasks)
+
+    async def is_half_done() -> bool:
+        return len((await quick_simulator.record()).calls) >= 60
+
+    await until(is_half_done, what="the job is half done", within_ms=60_000, clock=CLOCK)
+    port = urlsplit(quick_stack.upstream_url).port
+    for function in quick_gateway.functions():
+        if any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp")):
+            function.kill()
+    job = await ended(quick_gateway, address)
+    app_id = Aws(quick_stack).secret()["volcengine_tts_appid"]
+    seen = Seen.of(await quick_simulator.record(), app_id)
+    bought = {text: counts["bought"] for text, counts in seen.gauge["texts"].items()}
+
+    assert (job["state"], job["done"]) == ("done", 120)
+    assert bought.keys() == {task["text"] for task in tasks}
+    assert sum(bought.values()) <= 120 + LIMIT
+    assert (seen.gauge["peak"], seen.gauge["refusals"]) == (LIMIT, {})
+    await assert_job_right(session, tasks, await results_of(quick_gateway, address))
+
+
+async def test_a_cancelled_job_starts_no_further_call(gateway: Gateway, simulator: Simulator) -> None:
+    await simulator.order(mean_ms=MEAN_MS, reset=True)
+    address = await submitted(gateway, batch(1, 400))
+
+    async def is_under_way() -> bool:
+        return len((await simulator.record()).calls) >= 2 * LIMIT
+
+    await until(is_under_way, what="the job is under way", within_ms=60_000, clock=CLOCK)
+    first = await gateway.ask("DELETE", address, headers=gateway.admin)
+    again = await gateway.ask("DELETE", address, headers=gateway.admin)
+    results = await results_of(gateway, address)
+
+    assert (first.status, first.json["state"]) == (again.status, again.json["state"]) == (200, "cancelled")
+    assert len(results) == 400
+    assert results[-1]["error"]["code"] == "job_cancelled"
+    assert len((await simulator.record()).calls) < 200
+
+
+async def test_who_asks_for_a_job_that_is_not_there_learns_nothing(gateway: Gateway) -> None:
+    ids = ["0" * 32, "f" * 32, "1234", "..%2f", "A" * 32, "x" * 300]
+    answers = await asyncio.gather(*(gateway.get(f"/jobs/{job_id}", headers=gateway.admin) for job_id in ids))
+    keyless = await gateway.get(f"/jobs/{'0' * 32}")
+
+    assert {answer.status for answer in answers} == {404}
+    assert is_same_refusal(answers)
+    assert keyless.status == 401
