@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -21,7 +21,12 @@ from volcengine_client.errors import (
     SecretError,
     UnknownPoolError,
 )
-from volcengine_client.limits import CALLERS_POOL_KEPT_MS, SERVER_REQUESTS_MAX, SERVER_STRANGERS_MAX
+from volcengine_client.limits import (
+    CALL_TIME_ESTIMATED_MS,
+    CALLERS_POOL_KEPT_MS,
+    SERVER_REQUESTS_MAX,
+    SERVER_STRANGERS_MAX,
+)
 from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport, TaskItem
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
@@ -37,6 +42,8 @@ from volcengine_gateway.credentials import (
     payer_of,
     require_admin_key,
 )
+from volcengine_gateway.estimate import estimate_of
+from volcengine_gateway.jobs.kept import KeptSpeech
 from volcengine_gateway.jobs.once import Ask, Once
 from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.journal import Journal, Spoken
@@ -169,6 +176,29 @@ class Gateway:
             if renewed.login == payer.login:
                 raise
             return await answer(renewed, keyring)
+
+    async def estimate(self, request: BatchRequest, *, shown_admin_key: str | None) -> dict[str, Any]:
+        """Return what a batch would cost and take; nothing is bought.
+
+        Raises:
+            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says.
+            SecretError, StoreError: Something is out of reach.
+        """
+        keyring = await self._keys.keyring()
+        payer = self._payer_of(keyring, request, shown_admin_key)
+        names: Sequence[str] = [str(index) for index in range(len(request.tasks))]
+        found: Collection[str] = ()
+        if self._jobs is not None and payer.is_server:
+            kept = KeptSpeech(self._jobs.store.files, account=payer.pool, key=keyring.naming_key)
+            names = [kept.name_of(task) for task in request.tasks]
+            found = await kept.find(names) if request.cache else ()
+        return estimate_of(
+            request.tasks,
+            names,
+            found,
+            limit=payer.hold_max,
+            call_ms=self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS,
+        )
 
     def _payer_of(self, keyring: Keyring, request: BatchRequest, shown_admin_key: str | None) -> Payer:
         return payer_of(

@@ -59,6 +59,19 @@ def idempotency_key_in(headers: Mapping[str, str]) -> str | None:
     return key
 
 
+def is_dry_run(query: Mapping[str, str]) -> bool:
+    """Tell whether the caller only wants to know what its batch would cost.
+
+    Raises:
+        InvalidRequestError: It says neither true nor false.
+    """
+    said = query.get("dry_run", "false").lower()
+    if said not in {"true", "false"}:
+        message = "dry_run should be true or false"
+        raise InvalidRequestError(message, details={"fields": [{"field": "dry_run", "message": message}]})
+    return said == "true"
+
+
 def wants_job(headers: Mapping[str, str]) -> bool:
     """Tell whether the caller asks for a job at once (RFC 7240)."""
     wishes = headers.get(PREFER, "").lower().replace(";", ",").split(",")

@@ -14,12 +14,14 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from volcengine_client.models import BatchRequest
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import (
     UNKNOWN,
     admin_key_in,
     batch_request_of,
     idempotency_key_in,
+    is_dry_run,
     job_request_of,
     method_of,
     request_id_of,
@@ -181,6 +183,8 @@ class Routes:
         require_json(turn.headers)
         if wants_job(turn.headers) and self._gateway.has_jobs:
             return await self.submit_job(turn)
+        if is_dry_run(turn.query):
+            return await self._estimate(turn, batch_request_of(await turn.body()))
         idempotency_key = idempotency_key_in(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
             response = await self._gateway.generate_batch(
@@ -198,10 +202,17 @@ class Routes:
         require_json(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
             request = job_request_of(await turn.body())
+            if is_dry_run(turn.query):
+                return await self._estimate(turn, request)
             told = await self._gateway.submit_job(
                 request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
             )
         return answer_of_accepted(json.dumps(told), location=told["status_url"])
+
+    async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:
+        """Tell what a batch would cost and take."""
+        shown = admin_key_in(turn.headers)
+        return answer_of_json(json.dumps(await self._gateway.estimate(request, shown_admin_key=shown)))
 
     async def jobs(self, turn: Turn) -> Answer:
         """Tell of an account's jobs."""

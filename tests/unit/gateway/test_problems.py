@@ -31,12 +31,14 @@ from volcengine_gateway.problems import (
 STATUSES = {
     "AdminKeyError": 401,
     "AnswerFullError": 429,
+    "BatchStoppedError": 500,  # only ever a result's of the library
     "BatchTooLargeError": 413,
     "CallerError": 400,
     "CapacityError": 429,
     "ConcurrencyExceededError": 429,
     "CredentialsError": 400,
     "DeadlineCutError": 504,
+    "GatewayUnavailableError": 500,  # only ever the client's
     "InvalidRequestError": 422,
     "JobCancelledError": 500,  # only ever a task's
     "JobFailedError": 500,  # the same

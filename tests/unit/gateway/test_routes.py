@@ -79,7 +79,12 @@ async def test_an_empty_batch_touches_nothing_and_needs_no_login() -> None:
     told = await bench.post({"tasks": []}, admin_key=None)
 
     assert told.status == 200
-    assert told.said == {"results": [], "pool": {"limit": 0, "waited_ms": None}}
+    assert told.said == {
+        "results": [],
+        "pool": {"limit": 0, "waited_ms": None},
+        "characters": {"bought": 0, "saved": 0},
+        "job": None,
+    }
     assert bench.voice.spoken == []
     assert await bench.table.names() == []
 

@@ -28,6 +28,12 @@ PCM = bytes(4_800)
 BATCH = {"tasks": [{"task_id": "t1", "text": TEXT, "encoding": "pcm"}]}
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a server keeps, another would find."""
+    monkeypatch.chdir(tmp_path)
+
+
 def settings(**instead: Any) -> ServerSettings:
     given: dict[str, Any] = {
         "callers_credentials": "anyone",
@@ -133,9 +139,11 @@ async def test_all_requests_share_the_pool_of_their_account() -> None:
         ScriptedUpstream(counts) as upstream,
         living(endpoint=upstream.url, body_bytes_max=10_000) as application,
     ):
-        body = said({"tasks": [{"text": str(index), "encoding": "pcm"} for index in range(5)]})
-
-        visits = await asyncio.gather(*(Visit(pieces=(body,)).to(application) for _ in range(8)))
+        bodies = [
+            said({"tasks": [{"text": f"{caller} {index}", "encoding": "pcm"} for index in range(5)]})
+            for caller in range(8)
+        ]
+        visits = await asyncio.gather(*(Visit(pieces=(body,)).to(application) for body in bodies))
 
     assert [visit.status for visit in visits] == [200] * 8
     assert len(upstream.requests) == 40

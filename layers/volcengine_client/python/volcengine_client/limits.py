@@ -39,6 +39,7 @@ REQUEST_DEADLINE_MS = 28_000  # from API Gateway's clock to our answer, Lambda
 SERVER_REQUEST_DEADLINE_MS = 600_000  # the same, self-hosted
 FUNCTION_TIMEOUT_MS = 29_000  # Lambda's own
 ANSWER_RESERVE_MS = 500  # kept for leaving the pool and sending the answer
+CALL_TIME_ESTIMATED_MS = 1_200  # what an estimate reckons with before any call was seen
 CALL_TIME_GUESS_MS = 300  # how long a call is thought to take on average before any was seen
 CALL_TIME_FIRST_MS = 8_000  # how long a call is thought to take before any was seen
 CALL_TIMES_AGE_MS = 60_000  # older calls say nothing of how long one takes now
@@ -89,6 +90,11 @@ CLIENT_RETRY_MAX_MS = 5_000
 CLIENT_RETRY_AFTER_MAX_MS = 60_000  # the longest that a gateway may send us off for and still be asked again
 POLL_MS = 250  # the first wait before a job is looked at again, growing while nothing happens ...
 POLL_MAX_MS = 5_000  # ... up to this
+TASK_FILE_BYTES_MAX = 512 * 1024 * 1024  # bytes a list of tasks
+FILE_NAME_BYTES_MAX = 160  # bytes of UTF-8 a name, extension and number apart; file systems take 255
+JOB_BODY_BYTES = BODY_BYTES_MAX - 64 * 1024  # bytes of tasks that are handed in with one job
+DOWNLOADS_MAX = 8  # files at once
+SLOTS_LOOK_MS = 2_000  # how often the command line looks at the pool
 
 # --- the pool ----------------------------------------------------------------
 ENTRIES_A_WRITE_MAX = 48  # DynamoDB: 4 KB and 300 operators an expression

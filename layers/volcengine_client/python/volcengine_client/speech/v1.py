@@ -13,6 +13,7 @@ from volcengine_client.errors import (
     CredentialsError,
     OptionRefusedError,
     TextRefusedError,
+    UpstreamRejectedError,
     UpstreamUnavailableError,
     VoiceNotGrantedError,
 )
@@ -25,7 +26,7 @@ from volcengine_client.speech.text import cleaned
 from volcengine_client.speech.voices import Family, catalogue, family_of
 from volcengine_client.speech.wire import Answer, Wire
 
-__all__ = ["V1", "Login", "Speaker", "Speech", "Wire"]
+__all__ = ["V1", "Login", "Speaker", "Speech", "Wire", "refusal_of"]
 
 PATH = "api/v1/tts"
 
@@ -116,16 +117,32 @@ class V1:
         return _speech_of(answer, task, family, request_id)
 
     def _body(self, task: TaskItem, family: Family, request_id: str) -> dict[str, Any]:
-        text = cleaned(task.text)
-        if not text:
-            raise TextRefusedError("There is nothing in the text that a voice could read")
         return {
             # The token that counts is the header's; this one is only required to be there.
             "app": {"appid": self._login.app_id, "token": "token", "cluster": _cluster_of(family)},
             "user": {"uid": "volcengine-concurrent-tts"},
             "audio": _audio_fields(task, family),
-            "request": {"reqid": request_id, "text": text, "text_type": "plain", "operation": "query"},
+            "request": {"reqid": request_id, "text": _readable(task), "text_type": "plain", "operation": "query"},
         }
+
+
+def refusal_of(task: TaskItem) -> UpstreamRejectedError | None:
+    """Return why a task would be refused before anything is sent; None when it would be sent."""
+    try:
+        family = family_of(task.voice_type)
+        _cluster_of(family)
+        _audio_fields(task, family)
+        _readable(task)
+    except UpstreamRejectedError as refusal:
+        return refusal
+    return None
+
+
+def _readable(task: TaskItem) -> str:
+    text = cleaned(task.text)
+    if not text:
+        raise TextRefusedError("There is nothing in the text that a voice could read")
+    return text
 
 
 def _cluster_of(family: Family) -> str:

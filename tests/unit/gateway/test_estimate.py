@@ -1,0 +1,50 @@
+"""What a batch would cost, without buying anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway import ADMIN_KEY, event
+from tests.support.jobs import Workshop
+
+TASKS = [
+    {"text": "known"},
+    {"text": "new one"},
+    {"text": "new one"},
+    {"text": "big", "voice_type": "zh_female_cancan_mars_bigtts"},
+    {"text": "big", "voice_type": "zh_female_cancan_mars_bigtts", "pitch": 2},
+]
+
+
+@pytest.mark.parametrize("path", ["/generate-batch", "/jobs"])
+async def test_an_estimate_says_what_would_be_called_saved_and_refused_and_buys_nothing(
+    path: str, tmp_path: Path
+) -> None:
+    workshop = Workshop(tmp_path, limit=2)
+    bench = workshop.bench()
+    await bench.post({"tasks": [{"text": "known"}]})
+    asked = event("POST", path, body=json.dumps({"tasks": TASKS}), admin_key=ADMIN_KEY)
+    told = await bench.ask({**asked, "rawQueryString": "dry_run=true"})
+
+    assert told.status == 200
+    assert (told.said["tasks"], told.said["calls"], told.said["saved"]) == (5, 2, 2)
+    assert [(one["index"], one["error"]["code"]) for one in told.said["refused"]] == [(4, "option_refused")]
+    assert told.said["characters"] == {
+        "bought": 10,
+        "saved": 12,
+        "by_product": {"small-model": 7, "seed-tts-1.0": 3},
+    }
+    assert workshop.bought() == {"known": 1}
+    assert len(workshop.messages.sent) == 0
+
+
+async def test_a_wish_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    asked = event("POST", "/generate-batch", body=json.dumps({"tasks": TASKS}), admin_key=ADMIN_KEY)
+    told = await workshop.bench().ask({**asked, "rawQueryString": "dry_run=maybe"})
+
+    assert told.status == 422
+    assert not workshop.voice.spoken
