@@ -103,12 +103,17 @@ class Once:
             key=ask.key,
             idempotency_key=ask.idempotency_key,
         )
-        led_to = await self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms)
-        if led_to is not None:
-            return await self._found(ask, led_to)
+        names = [kept.name_of(task) for task in ask.request.tasks]
+        begun, found = await asyncio.gather(
+            self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
+        )
+        if begun.job_id is not None:
+            return await self._found(ask, begun.job_id)
         pointer: JobPointer | None = None
         try:
-            spoken = await self._spoken(ask, kept, speak)
+            if begun.has_waited:
+                found = await self._find(ask, kept, names)
+            spoken = await self._spoken(ask, kept, names, found, speak)
             if spoken.late_count:
                 pointer = await self._hand_over(ask, spoken, job_id)
             results = [
@@ -121,14 +126,18 @@ class Once:
 
     # --- what is spoken ----------------------------------------------------------
 
-    async def _spoken(self, ask: Ask, kept: KeptSpeech, speak: Speak) -> _Spoken:
-        """Find what is kept, and speak the rest, equal tasks once."""
-        tasks = ask.request.tasks
-        names = [kept.name_of(task) for task in tasks]
-        found: Mapping[str, Kept] = {}
+    async def _find(self, ask: Ask, kept: KeptSpeech, names: Sequence[str]) -> Mapping[str, Kept]:
+        """Return what was spoken before; nothing where it can't be told now."""
         if ask.request.cache:
             with suppress(StoreError):
-                found = await kept.find(names)
+                return await kept.find(names)
+        return {}
+
+    async def _spoken(
+        self, ask: Ask, kept: KeptSpeech, names: Sequence[str], found: Mapping[str, Kept], speak: Speak
+    ) -> _Spoken:
+        """Speak what was not found, equal tasks once."""
+        tasks = ask.request.tasks
         first = {name: index for index, name in reversed(list(enumerate(names))) if name not in found}
         indexes = sorted(first.values())
         outcomes = Outcomes([tasks[index] for index in indexes])

@@ -104,8 +104,8 @@ class Jobs:
             idempotency_key=idempotency_key,
         )
         deadline_at_ms = self._clock.monotonic_ms() + SUBMIT_MAX_MS
-        led_to = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
-        known = None if led_to is None else await self.store.table.get(led_to)
+        begun = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
+        known = None if begun.job_id is None else await self.store.table.get(begun.job_id)
         if known is not None and (idempotency_key is not None or not known.is_over):
             return self._told(known)
         is_taken = False

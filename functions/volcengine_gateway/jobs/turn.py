@@ -50,6 +50,19 @@ class Same:
         return cls(f"key:{hashed(idempotency_key)}", digest, is_named=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """How a request began.
+
+    Attributes:
+        job_id: The job that it led to before; None: it led to none, and is ours to answer.
+        has_waited: Whether another one had to end first.
+    """
+
+    job_id: str | None
+    has_waited: bool
+
+
 class OneAtATime:
     """Lets requests begin one after another.
 
@@ -62,8 +75,8 @@ class OneAtATime:
         self._turns = turns
         self._clock = clock
 
-    async def begin(self, same: Same | None, *, deadline_at_ms: int) -> str | None:
-        """Begin, once nobody is at the same request any more; return the job that it led to before, if to one.
+    async def begin(self, same: Same | None, *, deadline_at_ms: int) -> Begun:
+        """Begin, once nobody is at the same request any more.
 
         Where turns can't be kept now, everyone may begin: better bought twice than not at all.
 
@@ -71,24 +84,26 @@ class OneAtATime:
             InvalidRequestError: The idempotency key belongs to another body.
             NoSlotInTimeError: The other one takes too long.
         """
+        has_waited = False
         while same is not None:
             now_ms = self._clock.wall_ms()
             left_ms = deadline_at_ms - self._clock.monotonic_ms()
             try:
                 known = await self._turns.begin(same.name, Turn(same.digest, now_ms + left_ms), now_ms=now_ms)
             except StoreError:
-                return None
+                break
             if known is None:
-                return None
+                break
             if known.digest != same.digest:
                 fields = [{"field": "Idempotency-Key", "message": OTHER_BODY}]
                 raise InvalidRequestError(OTHER_BODY, details={"fields": fields})
             if known.is_over:
-                return known.job_id
+                return Begun(known.job_id, has_waited)
             if left_ms <= HAND_OVER_MS:
                 raise NoSlotInTimeError("the same request is still being answered; ask again", retry_after_ms=1_000)
+            has_waited = True
             await self._clock.sleep(TURN_POLL_MS)
-        return None
+        return Begun(None, has_waited)
 
     async def end(self, same: Same | None, *, job_id: str | None) -> None:
         """Put down that the request has ended, and to which job it led. Never fails: turns end by themselves, too."""
