@@ -110,12 +110,16 @@ class GatewayAsks:
             if after is None:
                 return
 
-    async def download(self, result: TaskResult, path: Path) -> None:
+    async def audio(self, result: TaskResult) -> bytes:
         if result.error is not None:
             raise class_of(result.error.code)(result.error.message, retryable=result.error.retryable)
         audio = result.audio if result.audio_url is None else await self._wire.fetch(result.audio_url)
         if not audio:
             raise VolcengineError("the audio's file is empty")
+        return audio
+
+    async def download(self, result: TaskResult, path: Path) -> None:
+        audio = await self.audio(result)
         await asyncio.to_thread(write_whole, path, audio)
 
     async def status(self, pool: str | None) -> PoolStatus:

@@ -41,6 +41,9 @@ class GatewayClient:
         account: One of the gateway's accounts; None: its main one.
         batch_ms: How long `generate_batch` waits for an answer before it asks again.
 
+    Attributes:
+        address: The gateway's base URL.
+
     Raises:
         ValueError: The URL is no base URL, or the key could not stand in a header.
     """
@@ -55,12 +58,12 @@ class GatewayClient:
     ) -> None:
         clock = SystemClock()
         wire = GatewayWire(url, admin_api_key, clock=clock)
-        self._address = wire.address
+        self.address = wire.address
         self._asks = GatewayAsks(wire, account=account, batch_ms=batch_ms, clock=clock)
         self._background = Background(settle=_nothing, close=wire.close)
 
     def __repr__(self) -> str:
-        return f"GatewayClient({self._address!r})"
+        return f"GatewayClient({self.address!r})"
 
     # --- batches ----------------------------------------------------------------
 
@@ -168,6 +171,18 @@ class GatewayClient:
         yield from self._background.each(self._asks.jobs(app))
 
     # --- audio and the pool -----------------------------------------------------
+
+    async def audio_async(self, result: TaskResult) -> bytes:
+        """Return a result's audio, wherever the gateway left it.
+
+        Raises:
+            VolcengineError: The result has an error, which is raised, or its audio can't be had.
+        """
+        return await self._background.call(self._asks.audio(result))
+
+    def audio_sync(self, result: TaskResult) -> bytes:
+        """Return a result's audio; see `audio_async`."""
+        return self._background.run(self._asks.audio(result))
 
     async def download_async(self, result: TaskResult, path: str | os.PathLike[str]) -> None:
         """Save a result's audio under *path*, whole or not at all, wherever the gateway left it.
