@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, Bench, ScriptedVoice, keyring
 from volcengine_client.clock import SystemClock
-from volcengine_client.limits import TEST_TIMES
+from volcengine_client.limits import PoolTimes
 from volcengine_client.models import JobRequest
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
@@ -24,6 +24,7 @@ from volcengine_gateway.settings import Settings
 
 CALL_MS = 5
 SLICE_MS = 20_000
+TIMES = PoolTimes(upstream_call_max_ms=1_000, skew_ms=200, send_max_ms=200, renew_ms=400, lease_ms=2_000)
 DAY_MS = 86_400_000
 
 
@@ -77,7 +78,7 @@ class Workshop:
         return Worker(
             self.store,
             keys=self.keys,
-            pools=Pools(self._table, times=TEST_TIMES, clock=self.clock),
+            pools=Pools(self._table, times=TIMES, clock=self.clock),
             voice=self.voice,
             weights={},
             clock=self.clock,

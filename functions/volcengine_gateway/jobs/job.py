@@ -7,12 +7,14 @@ revision that was read, so two who change it at once don't undo each other's cha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from volcengine_client.errors import JobCancelledError, JobFailedError, VolcengineError, class_of
 from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_STALL_WAIT_MS, JOB_STALLS_MAX
 
+JOB_ID = re.compile(r"[0-9a-f]{32}")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
@@ -146,29 +148,35 @@ def advanced(job: Job, whole: Whole) -> Job | None:
     )
 
 
-def released(job: Job, *, has_moved: bool, trouble: VolcengineError | None, now_ms: int) -> Job:
-    """Return the job at the end of a slice: over, or free for the next one.
+def released(job: Job, *, worker_id: str, has_moved: bool, trouble: VolcengineError | None, now_ms: int) -> Job | None:
+    """Return the job at the end of a slice: over, or free for the next one; None when another has taken it up.
 
     Args:
-        job: In this worker's hands.
+        job: As it is.
+        worker_id: Who lets go of it; a process that stood still for longer than its claim lost it.
         has_moved: Whether the slice gave any task its outcome.
         trouble: What kept it from going on, when that was not for want of time.
         now_ms: Unix milliseconds.
     """
+    if job.worker_id != worker_id:
+        return None
     job = replace(job, worker_id="", claimed_until_ms=0)
+    if job.whole_chunk_count == job.chunk_count and not job.is_over:
+        job = replace(job, ended_at_ms=now_ms)
     if job.is_over:
         return _changed(job)
-    if job.whole_chunk_count == job.chunk_count:
-        return _changed(replace(job, ended_at_ms=now_ms))
+    is_stalled = trouble is not None and not has_moved
+    job = replace(job, stalled_count=job.stalled_count + 1 if is_stalled else 0)
+    reason = _given_up_for(job, trouble, now_ms=now_ms)
+    return _changed(job) if reason is None else failed(job, reason, now_ms=now_ms)
+
+
+def _given_up_for(job: Job, trouble: VolcengineError | None, *, now_ms: int) -> VolcengineError | None:
+    """Return why a job goes on no more; None when it does."""
     if job.deadline_at_ms is not None and now_ms >= job.deadline_at_ms:
-        return failed(
-            job, JobFailedError("the job's deadline came before this task's turn; nothing was bought"), now_ms=now_ms
-        )
-    if has_moved or trouble is None:
-        return _changed(replace(job, stalled_count=0))
-    if job.stalled_count + 1 >= JOB_STALLS_MAX or not trouble.retryable:
-        return failed(job, trouble, now_ms=now_ms)
-    return _changed(replace(job, stalled_count=job.stalled_count + 1))
+        return JobFailedError("the job's deadline came before this task's turn; nothing was bought")
+    is_for_good = trouble is not None and (job.stalled_count >= JOB_STALLS_MAX or not trouble.retryable)
+    return trouble if job.stalled_count and is_for_good else None
 
 
 def failed(job: Job, error: VolcengineError, *, now_ms: int) -> Job:

@@ -34,12 +34,11 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import Job, cancelled
+from volcengine_gateway.jobs.job import JOB_ID, Job, cancelled
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 
-JOB_ID = re.compile(r"[0-9a-f]{32}")
 UNKNOWN = "No job has this id, or it is no longer kept"
 SUBMIT_MAX_MS = 10_000  # how long one waits for the end of the same request
 LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"

@@ -21,6 +21,7 @@ from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS, JOB_WR
 from volcengine_client.pool.holder import Terms
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.jobs.job import (
+    JOB_ID,
     Job,
     Whole,
     advanced,
@@ -87,18 +88,20 @@ class Worker:
         """Work on a job for a slice, and have the next one worked on when there is more to do.
 
         Args:
-            job_id: The job; when it is over, or unknown, nothing is done.
+            job_id: The job; when it is over, or no longer kept, nothing is done.
             slice_ms: For how long calls may be under way.
             claim_ms: After which this process is surely at an end.
             attempt: How often the message was delivered.
 
         Returns:
-            True: the message has done its duty.
+            True: the message has done its duty; False: it names no job, and never will.
 
         Raises:
             StoreError: The job can't be reached; the message should come again.
             SecretError: The server's credentials can't be read; the same.
         """
+        if not JOB_ID.fullmatch(job_id):
+            return False
         worker_id = secrets.token_hex(8)
         now_ms = self._clock.wall_ms()
         job = await self._change(
@@ -117,10 +120,11 @@ class Worker:
         has_moved, trouble = await self._speak(job, account, keyring, slice_ms=slice_ms)
         ended = await self._change(
             job_id,
-            lambda job: released(job, has_moved=has_moved, trouble=trouble, now_ms=self._clock.wall_ms()),
+            lambda job: released(
+                job, worker_id=worker_id, has_moved=has_moved, trouble=trouble, now_ms=self._clock.wall_ms()
+            ),
         )
-        assert ended is not None
-        if not ended.is_over:
+        if ended is not None and not ended.is_over:
             await self._store.queue.send(job_id, delay_ms=wait_before_next_slice_ms(ended))
         return True
 

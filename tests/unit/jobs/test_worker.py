@@ -135,6 +135,28 @@ async def test_after_a_sudden_end_only_what_was_in_the_air_is_bought_again(works
     assert sum(workshop.bought().values()) <= 300 + 3 * 10
 
 
+async def test_a_worker_that_stood_still_does_not_let_go_of_anothers_job(workshop: Workshop) -> None:
+    workshop.voice.speak_ms = 200
+    job_id = await workshop.submit(_texts(25))
+    slow = asyncio.create_task(workshop.slice(job_id, claim_ms=1))
+    await workshop.until(lambda: bool(workshop.voice.spoken))
+    other = asyncio.create_task(workshop.slice(job_id))
+    await workshop.until(lambda: len(workshop.voice.spoken) >= 15)
+    await slow
+    job = await workshop.store.table.get(job_id)
+    await other
+
+    assert job is not None
+    assert job.worker_id or job.is_over
+    assert len(await workshop.results(job_id)) == 25
+
+
+async def test_a_message_that_names_no_job_ends_among_the_dead_letters(workshop: Workshop) -> None:
+    for body in ("", "../x", "0" * 31, "{}"):
+        assert not await workshop.worker().work(body, slice_ms=1_000, claim_ms=2_000, attempt=1)
+    assert await workshop.worker().work("0" * 32, slice_ms=1_000, claim_ms=2_000, attempt=1)
+
+
 async def test_a_cancelled_job_starts_no_further_call_and_keeps_its_audio(workshop: Workshop) -> None:
     workshop.voice.speak_ms = 300
     job_id = await workshop.submit(_texts(200))
