@@ -13,6 +13,7 @@ from volcengine_client.limits import (
     FIRST_QUANTUM_MS,
     QUANTUM_MS,
     QUEUE_MAX,
+    READ_BACKGROUND_MS,
     READ_FAR_MS,
     READ_HOLDING_MS,
     READ_PLACE_MS,
@@ -321,6 +322,16 @@ def test_a_busy_holder_looks_now_and_then_for_those_who_wait() -> None:
 
     assert _read_ms(view(one, busy=frozenset({0}))) == READ_SLOWEST_MS
     assert _read_ms(view(two, busy=frozenset({0, 1}), want=2)) == READ_HOLDING_MS
+
+
+def test_a_background_holder_looks_more_often_for_those_who_wait() -> None:
+    """I7: all that is interactive comes before it."""
+    night, waiting = terms(is_background=True), entry(is_background=True)
+    two = state(held(me=(0, 1)), {"me": entry(want=2, is_background=True)})
+    waits = state(held(other=tuple(range(10))), {"other": entry(want=10, left_count=900, call_ms=900), "me": waiting})
+
+    assert _read_ms(view(two, busy=frozenset({0, 1}), want=2, terms=night)) == READ_BACKGROUND_MS
+    assert _read_ms(view(waits, terms=night)) > READ_BACKGROUND_MS
 
 
 def test_one_with_slots_to_spare_looks_sooner() -> None:

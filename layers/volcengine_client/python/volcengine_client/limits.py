@@ -115,6 +115,7 @@ CHANCE_MARGIN_MS = 100  # how much earlier than expected a slot may come free ..
 CHANCE_MARGIN_SHARE = 5  # ... and one in so many parts of the time foreseen
 READ_HOLDING_FACTOR = 2  # how much less one reads that has slots already
 READ_SPARE_MS = 150  # how often one with idle slots looks for waiters
+READ_BACKGROUND_MS = 150  # how often a background holder looks for waiters: all others come before it
 READ_HOLDING_MS = 500  # how often a busy holder of several looks for waiters
 READ_SLOWEST_MS = 1_000  # how seldom a holder reads, or one who may be next
 GIVE_AGE_MAX_MS = 250  # who gives up a slot for others looks first when it last did so longer ago

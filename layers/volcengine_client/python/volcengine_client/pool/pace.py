@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from volcengine_client.limits import (
     CHANCE_MARGIN_MS,
     CHANCE_MARGIN_SHARE,
+    READ_BACKGROUND_MS,
     READ_CROWD_FACTOR,
     READ_FAR_MS,
     READ_HOLDING_FACTOR,
@@ -41,6 +42,8 @@ def next_read_ms(view: View, ahead: Outlook, *, pace_ms: int, age_ms: int) -> in
         age_ms: How old the snapshot is.
     """
     holding_ms = READ_HOLDING_MS if len(view.useful) > 1 else READ_SLOWEST_MS
+    if view.useful and view.terms.is_background:
+        holding_ms = READ_BACKGROUND_MS
     slowest_ms = READ_TURN_MS if _is_turn_over(view, ahead) else holding_ms
     if not view.missing or ahead.behind is None:
         return READ_SPARE_MS if view.idle else slowest_ms
