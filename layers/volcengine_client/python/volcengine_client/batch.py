@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from volcengine_client.answer import AnswerRoom, Outcomes
 from volcengine_client.clock import Clock
@@ -27,27 +26,7 @@ from volcengine_client.models import BatchResponse, Characters, PoolReport, Task
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.speech.retry import wait_before_retry_ms
 from volcengine_client.speech.v1 import Speaker, Speech
-
-
-class Work(Protocol):
-    """Tasks to speak, and where their outcomes go."""
-
-    @property
-    def open_count(self) -> int:
-        """Tasks handed out without an outcome."""
-        ...
-
-    def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
-        """Hand out the tasks, each under its number, as soon as they are at hand."""
-        ...
-
-    def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
-        """Give a task its outcome; the first one stands (I4)."""
-        ...
-
-    def settle_rest(self, error: VolcengineError) -> None:
-        """End all that is open, and what was not handed out."""
-        ...
+from volcengine_client.work import Work
 
 
 async def speak_batch(
