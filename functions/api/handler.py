@@ -33,7 +33,14 @@ gateway = gateway_of(
     table=dynamodb_table(settings.pool_table, clock=clock),
     clock=clock,
     journal=PowertoolsJournal(logger, metrics, tracer),
-    jobs=jobs_of(store_of(settings.jobs, clock=clock), settings.jobs, clock=clock) if settings.jobs else None,
+    jobs=jobs_of(
+        store_of(settings.jobs, clock=clock),
+        settings.jobs,
+        clock=clock,
+        callback_test_hosts=settings.callback_test_hosts,
+    )
+    if settings.jobs
+    else None,
 )
 invocations = Invocations(gateway, asyncio.new_event_loop())
 

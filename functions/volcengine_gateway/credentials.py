@@ -25,6 +25,7 @@ ACCOUNT_POOL = "account:"  # and the account's name
 CALLERS_POOL = "caller-"  # and the keyed hash
 HASH_CHARACTERS = 32
 NAMING_PURPOSE = b"volcengine-concurrent-tts: names of callers' pools, 1"
+WEBHOOK_PURPOSE = b"volcengine-concurrent-tts: signatures of callbacks, 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,14 @@ class Keyring:
         main: The account of those who name none; None when only callers bring credentials.
         accounts: Further accounts by name.
         naming_key: The key of the hash that names callers' pools.
+        webhook_key: The key of the signatures of callbacks: visible ASCII, since receivers are told it.
     """
 
     admin_key: str | None = field(default=None, repr=False)
     main: Account | None = None
     accounts: Mapping[str, Account] = field(default_factory=dict)
     naming_key: bytes = field(repr=False)
+    webhook_key: bytes = field(repr=False)
 
     def all_accounts(self) -> list[Account]:
         """Return every account of the server."""
@@ -85,6 +88,11 @@ def naming_key_of(admin_key: str | None) -> bytes:
     if admin_key is None:
         return secrets.token_bytes(32)
     return hmac.digest(admin_key.encode(), NAMING_PURPOSE, "sha256")
+
+
+def webhook_key_of(naming_key: bytes) -> bytes:
+    """Return the key of the signatures of callbacks when the operator has chosen none: 64 hexadecimal digits."""
+    return hmac.new(naming_key, WEBHOOK_PURPOSE, sha256).hexdigest().encode()
 
 
 def has_admin_key(keyring: Keyring, shown: str | None) -> bool:

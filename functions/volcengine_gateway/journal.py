@@ -51,6 +51,23 @@ class Answered:
     duration_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class CalledBack:
+    """A try to tell whoever wanted it that a job is over.
+
+    Attributes:
+        job_id: The job.
+        attempt: Which try it was, from 1.
+        state: `delivered`; `announced`: there will be another try; `failed`: given up; `gone`: nobody waits any more.
+        reason: `http_` and the status, or what was in the way.
+    """
+
+    job_id: str
+    attempt: int
+    state: str
+    reason: str
+
+
 class Journal(Protocol):
     """Where it is written."""
 
@@ -60,6 +77,10 @@ class Journal(Protocol):
 
     def answered(self, event: Answered) -> None:
         """Note a request."""
+        ...
+
+    def called_back(self, event: CalledBack) -> None:
+        """Note a try to tell of a job's end."""
         ...
 
     def bug(self, error: BaseException, *, request_id: str) -> None:
@@ -78,6 +99,9 @@ class LogJournal:
 
     def answered(self, event: Answered) -> None:
         self._write(logging.INFO, "answered", asdict(event))
+
+    def called_back(self, event: CalledBack) -> None:
+        self._write(logging.INFO, "called_back", asdict(event))
 
     def bug(self, error: BaseException, *, request_id: str) -> None:
         self._write(logging.ERROR, "bug", {"request_id": request_id, **told_of_bug(error)})

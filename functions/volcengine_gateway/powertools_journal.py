@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from volcengine_gateway.journal import Answered, Spoken, told_of_bug
+from volcengine_gateway.journal import Answered, CalledBack, Spoken, told_of_bug
 
 
 class PowertoolsJournal:
@@ -38,6 +38,12 @@ class PowertoolsJournal:
         self._metrics.add_metric("RequestTime", MetricUnit.Milliseconds, event.duration_ms)
         self._tracer.put_annotation("route", event.route)
         self._tracer.put_annotation("status", str(event.status))
+
+    def called_back(self, event: CalledBack) -> None:
+        self._logger.info("called_back", extra=asdict(event))
+        self._metrics.add_metric("CallbackTries", MetricUnit.Count, 1)
+        if event.state == "failed":
+            self._metrics.add_metric("FailedCallbacks", MetricUnit.Count, 1)
 
     def bug(self, error: BaseException, *, request_id: str) -> None:
         self._logger.error("bug", extra={"request_id": request_id, **told_of_bug(error)})

@@ -23,7 +23,7 @@ from volcengine_client.limits import (
 from volcengine_client.pool.slots import Limit
 from volcengine_client.speech.v1 import Login
 from volcengine_gateway.age import Moment
-from volcengine_gateway.credentials import ACCOUNT_POOL, SERVER_POOL, Account, Keyring, naming_key_of
+from volcengine_gateway.credentials import ACCOUNT_POOL, SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
 from volcengine_gateway.settings import APP, VISIBLE, ServerSettings
 
 ACCOUNTS_MAX = 100
@@ -76,8 +76,10 @@ class FixedKeys:
         if settings.app_id is not None and settings.access_key is not None:
             login = Login(settings.app_id, settings.access_key)
             main = Account(SERVER_POOL, login, Limit(settings.concurrency, 0))
+        naming_key = naming_key_of(settings.admin_key)
+        webhook_key = settings.webhook_key.encode() if settings.webhook_key else webhook_key_of(naming_key)
         return cls(
-            Keyring(admin_key=settings.admin_key, main=main, naming_key=naming_key_of(settings.admin_key)),
+            Keyring(admin_key=settings.admin_key, main=main, naming_key=naming_key, webhook_key=webhook_key),
         )
 
     async def keyring(self) -> Keyring:
@@ -150,7 +152,8 @@ def parsed(version: SecretVersion) -> Keyring:
     accounts = content.get("accounts") or {}
     if not isinstance(accounts, dict) or len(accounts) > ACCOUNTS_MAX or not all(map(APP.fullmatch, accounts)):
         raise _malformed(f"accounts: an object of at most {ACCOUNTS_MAX} short names")
-    naming_key = _text(content, "pool_naming_key") if content.get("pool_naming_key") else ""
+    naming_key = naming_key_of(_optional(content, "pool_naming_key") or admin_key)
+    webhook_key = _optional(content, "webhook_key")
     return Keyring(
         admin_key=admin_key,
         main=_account(content, SERVER_POOL, version.created_at_ms),
@@ -159,7 +162,8 @@ def parsed(version: SecretVersion) -> Keyring:
             for name, said in accounts.items()
             if (account := _account(said, ACCOUNT_POOL + name, version.created_at_ms))
         },
-        naming_key=naming_key_of(naming_key or admin_key),
+        naming_key=naming_key,
+        webhook_key=webhook_key.encode() if webhook_key else webhook_key_of(naming_key),
     )
 
 
@@ -181,6 +185,11 @@ def _text(said: Mapping[str, Any], key: str) -> str:
     if text is None or len(text) > CREDENTIAL_CHARACTERS_MAX or (text and not VISIBLE.fullmatch(text)):
         raise _malformed(f"{key}: visible ASCII characters without spaces")
     return text
+
+
+def _optional(said: Mapping[str, Any], key: str) -> str:
+    """Return what stands under *key*, "" when nothing does."""
+    return _text(said, key) if said.get(key) else ""
 
 
 def _concurrency(said: Mapping[str, Any]) -> int:

@@ -29,13 +29,14 @@ from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.incoming import too_large
 from volcengine_gateway.jobs.embedded import EmbeddedJobs, Retention
+from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.store import AUDIO_TYPES
 from volcengine_gateway.journal import LogJournal
 from volcengine_gateway.problems import BodyLateError, status_of_file
 from volcengine_gateway.routes import READ, Routes
 from volcengine_gateway.secret import FixedKeys
 from volcengine_gateway.settings import ServerSettings, SettingsError, server_settings
-from volcengine_gateway.wiring import gateway_of, worker_of
+from volcengine_gateway.wiring import errands_of, gateway_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -72,8 +73,14 @@ class Application:
         keys, table = FixedKeys.of(settings), table_of(settings, clock=clock)
         journal = LogJournal(logging.getLogger(LOG))
         retention = Retention(jobs_days=settings.jobs_kept_days, speech_days=settings.speech_kept_days)
-        self._jobs = EmbeddedJobs(Path(settings.data_folder), retention=retention, clock=clock, journal=journal)
-        self._worker = worker_of(settings, self._jobs.store, keys=keys, table=table, clock=clock)
+        self._jobs = EmbeddedJobs(
+            Path(settings.data_folder),
+            retention=retention,
+            clock=clock,
+            journal=journal,
+            receivers=Receivers(settings.callback_test_hosts),
+        )
+        self._errands = errands_of(settings, self._jobs.store, keys=keys, table=table, clock=clock, journal=journal)
         self._gateway = gateway_of(settings, keys=keys, table=table, clock=clock, journal=journal, jobs=self._jobs.jobs)
         self._routes = Routes(self._gateway)
 
@@ -91,7 +98,7 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self._jobs.start(self._worker)
+            await self._jobs.start(self._errands)
         except SettingsError as exc:
             await send({"type": "lifespan.startup.failed", "message": str(exc)})
             return

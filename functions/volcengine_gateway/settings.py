@@ -39,6 +39,8 @@ DAYS_MAX = 3_650
 JOBS_KEPT_DAYS = 7
 SPEECH_KEPT_DAYS = 30
 DATA_FOLDER = "volcengine-tts-data"
+TEST_HOSTS_MAX = 10
+TEST_HOST = re.compile(r"([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 VISIBLE = re.compile(r"[!-~]+")  # what can stand in a header
@@ -71,6 +73,7 @@ class Settings:
         request_deadline_ms: From a request's arrival to its answer.
         body_bytes_max: The largest body that is taken.
         answer_bytes_max: The largest answer that is given.
+        callback_test_hosts: `host:port` of each host to which callbacks may go without TLS, and on this machine.
     """
 
     endpoint: str = ENDPOINT_DEFAULT
@@ -81,6 +84,7 @@ class Settings:
     request_deadline_ms: int = REQUEST_DEADLINE_MS
     body_bytes_max: int = BODY_BYTES_MAX
     answer_bytes_max: int = ANSWER_BYTES_MAX
+    callback_test_hosts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +147,7 @@ class ServerSettings(Settings):
         access_key: None exactly when `app_id` is.
         concurrency: Calls that the account allows at once.
         admin_key: What callers must show to use the server's account; None: nothing.
+        webhook_key: Signs callbacks; None: a key that follows from the admin key.
         data_folder: Where jobs and their audio are.
         jobs_kept_days: How long a job is kept.
         speech_kept_days: How long audio is kept after it was spoken.
@@ -152,6 +157,7 @@ class ServerSettings(Settings):
     access_key: str | None = field(default=None, repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
     admin_key: str | None = field(default=None, repr=False)
+    webhook_key: str | None = field(default=None, repr=False)
     data_folder: str = DATA_FOLDER
     jobs_kept_days: int = JOBS_KEPT_DAYS
     speech_kept_days: int = SPEECH_KEPT_DAYS
@@ -176,6 +182,7 @@ def function_settings(environment: Mapping[str, str] | None = None) -> FunctionS
         callers_credentials=given.callers_credentials("with_admin_key"),
         weights=given.weights(),
         pool_table=given.required("VOLCENGINE_TTS_POOL_TABLE"),
+        callback_test_hosts=given.callback_test_hosts(),
         secret_id=given.required("VOLCENGINE_TTS_SECRET_ID"),
         jobs=given.jobs(),
     )
@@ -225,6 +232,8 @@ def server_settings(
         access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
         concurrency=given.integer("VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_DEFAULT, most=CONCURRENCY_MAX),
         admin_key=given.credential("ADMIN_API_KEY"),
+        webhook_key=given.credential("VOLCENGINE_TTS_WEBHOOK_KEY"),
+        callback_test_hosts=given.callback_test_hosts(),
         data_folder=given.text("VOLCENGINE_TTS_DATA") or DATA_FOLDER,
         jobs_kept_days=given.jobs_kept_days(),
         speech_kept_days=given.speech_kept_days(),
@@ -314,6 +323,13 @@ class _Given:
         if not isinstance(weights, dict) or not all(_is_weight(app, weight) for app, weight in weights.items()):
             raise SettingsError(f"{name} should be a JSON object from app to an integer between 1 and {WEIGHT_MAX}")
         return weights
+
+    def callback_test_hosts(self) -> frozenset[str]:
+        name = "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS"
+        hosts = frozenset(host.strip().lower() for host in (self.text(name) or "").split(",") if host.strip())
+        if len(hosts) > TEST_HOSTS_MAX or not all(map(TEST_HOST.fullmatch, hosts)):
+            raise SettingsError(f"{name} should be at most {TEST_HOSTS_MAX} host:port, separated by commas")
+        return hosts
 
     def jobs(self) -> JobSettings | None:
         if self.text("VOLCENGINE_TTS_JOB_TABLE") is None:

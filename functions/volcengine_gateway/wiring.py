@@ -11,6 +11,9 @@ from volcengine_client.limits import SLICE_MARGIN_MS
 from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
+from volcengine_gateway.jobs.callbacks import Callbacks
+from volcengine_gateway.jobs.errands import Errands
+from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
@@ -37,17 +40,19 @@ def gateway_of(
     return Gateway(settings, keys=keys, table=table, voice=voice, clock=clock, journal=journal, jobs=jobs)
 
 
-def jobs_of(store: JobStore, settings: JobSettings, *, clock: Clock) -> Jobs:
+def jobs_of(store: JobStore, settings: JobSettings, *, clock: Clock, callback_test_hosts: frozenset[str]) -> Jobs:
     """Return the jobs in a store."""
     times = JobTimes(
         kept_days=settings.jobs_kept_days, attempts_max=settings.attempts_max, visibility_ms=settings.visibility_ms
     )
-    return Jobs(store, times=times, clock=clock)
+    return Jobs(store, times=times, clock=clock, receivers=Receivers(callback_test_hosts))
 
 
-def worker_of(settings: Settings, store: JobStore, *, keys: Keys, table: PoolTable, clock: Clock) -> Worker:
-    """Return a worker that speaks through the real upstream, or whatever stands at the endpoint."""
-    return Worker(
+def errands_of(
+    settings: Settings, store: JobStore, *, keys: Keys, table: PoolTable, clock: Clock, journal: Journal
+) -> Errands:
+    """Return what works on jobs through the real upstream, or whatever stands at the endpoint, and tells their end."""
+    worker = Worker(
         store,
         keys=keys,
         pools=Pools(table, times=settings.times, clock=clock),
@@ -55,35 +60,37 @@ def worker_of(settings: Settings, store: JobStore, *, keys: Keys, table: PoolTab
         weights=settings.weights,
         clock=clock,
     )
+    receivers = Receivers(settings.callback_test_hosts)
+    return Errands(worker, Callbacks(store, keys=keys, receivers=receivers, clock=clock, journal=journal))
 
 
 class Deliveries:
     """Lambda's way in for messages: one event loop serves all invocations of a process, one after another."""
 
-    def __init__(self, worker: Worker, loop: asyncio.AbstractEventLoop, *, slice_ms: int, journal: Journal) -> None:
-        self._worker = worker
+    def __init__(self, errands: Errands, loop: asyncio.AbstractEventLoop, *, slice_ms: int, journal: Journal) -> None:
+        self._errands = errands
         self._loop = loop
         self._slice_ms = slice_ms
         self._journal = journal
 
     def work(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
-        """Work on the job of each message; name the messages that should come again."""
+        """Run the errand of each message; name the messages that should come again."""
         return self._loop.run_until_complete(self._work(event, context))
 
     async def _work(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
-        await self._worker.begin_invocation()
+        await self._errands.begin_invocation()
         again = [record["messageId"] for record in event["Records"] if not await self._is_done(record, context)]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
 
     async def _is_done(self, record: Mapping[str, Any], context: TimeLeft) -> bool:
         remaining_ms = context.get_remaining_time_in_millis()
-        working = self._worker.work(
+        running = self._errands.run(
             record["body"],
             slice_ms=min(self._slice_ms, remaining_ms - SLICE_MARGIN_MS),
             claim_ms=remaining_ms,
             attempt=int(record["attributes"]["ApproximateReceiveCount"]),
         )
-        return await guarded(working, lambda error: self._failed(error, record["messageId"]))
+        return await guarded(running, lambda error: self._failed(error, record["messageId"]))
 
     def _failed(self, error: Exception, message_id: str) -> bool:
         self._journal.bug(error, request_id=message_id)

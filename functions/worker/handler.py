@@ -15,7 +15,7 @@ from volcengine_gateway.jobs.aws import store_of
 from volcengine_gateway.powertools_journal import PowertoolsJournal
 from volcengine_gateway.secret import SecretKeys
 from volcengine_gateway.settings import worker_settings
-from volcengine_gateway.wiring import Deliveries, worker_of
+from volcengine_gateway.wiring import Deliveries, errands_of
 
 # At their lowest level these write what AWS answers, the secret included (I6).
 for library in ("boto3", "botocore", "urllib3"):
@@ -27,16 +27,16 @@ clock = SystemClock()
 logger = Logger()
 metrics = Metrics()
 tracer = Tracer(auto_patch=False)  # its patches look for a segment in threads that have none
-worker = worker_of(
+journal = PowertoolsJournal(logger, metrics, tracer)
+errands = errands_of(
     settings,
     store_of(settings.jobs, clock=clock),
     keys=SecretKeys(SecretReader(secrets_client(), settings.secret_id), clock=clock),
     table=dynamodb_table(settings.pool_table, clock=clock),
     clock=clock,
+    journal=journal,
 )
-deliveries = Deliveries(
-    worker, asyncio.new_event_loop(), slice_ms=settings.slice_ms, journal=PowertoolsJournal(logger, metrics, tracer)
-)
+deliveries = Deliveries(errands, asyncio.new_event_loop(), slice_ms=settings.slice_ms, journal=journal)
 
 
 @logger.inject_lambda_context(log_event=False)

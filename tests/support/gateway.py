@@ -18,11 +18,11 @@ from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.v1 import Login, Speech
-from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of
+from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
 from volcengine_gateway.jobs.service import Jobs
-from volcengine_gateway.journal import Answered, Spoken, told_of_bug
+from volcengine_gateway.journal import Answered, CalledBack, Spoken, told_of_bug
 from volcengine_gateway.routes import Routes
 from volcengine_gateway.secret import FixedKeys, Keys
 from volcengine_gateway.settings import Settings
@@ -123,6 +123,7 @@ class KeptJournal:
 
     batches: list[Spoken] = field(default_factory=list)
     requests: list[Answered] = field(default_factory=list)
+    callbacks: list[CalledBack] = field(default_factory=list)
     bugs: list[dict[str, object]] = field(default_factory=list)
 
     def spoken(self, event: Spoken) -> None:
@@ -130,6 +131,9 @@ class KeptJournal:
 
     def answered(self, event: Answered) -> None:
         self.requests.append(event)
+
+    def called_back(self, event: CalledBack) -> None:
+        self.callbacks.append(event)
 
     def bug(self, error: BaseException, *, request_id: str) -> None:
         self.bugs.append({"request_id": request_id, **told_of_bug(error)})
@@ -148,7 +152,8 @@ class Remaining:
 def keyring(*, admin_key: str | None = ADMIN_KEY, login: Login | None = SERVER_LOGIN, n: int = 10) -> Keyring:
     """Return what a server knows that has one account."""
     main = Account(SERVER_POOL, login, Limit(n, 1)) if login else None
-    return Keyring(admin_key=admin_key, main=main, naming_key=naming_key_of(admin_key))
+    naming_key = naming_key_of(admin_key)
+    return Keyring(admin_key=admin_key, main=main, naming_key=naming_key, webhook_key=webhook_key_of(naming_key))
 
 
 class Bench:

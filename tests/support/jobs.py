@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, Bench, ScriptedVoice, keyring
+from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, Bench, KeptJournal, ScriptedVoice, keyring
 from volcengine_client.clock import SystemClock
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import JobRequest
 from volcengine_client.pool.memory import MemoryTable
+from volcengine_gateway.jobs.callbacks import Callbacks
+from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
+from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
@@ -30,12 +33,12 @@ DAY_MS = 86_400_000
 
 @dataclass
 class Messages:
-    """A queue that a test reads: job and delay of each message."""
+    """A queue that a test reads: each message and its delay."""
 
     sent: list[tuple[str, int]] = field(default_factory=list)
 
-    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
-        self.sent.append((job_id, delay_ms))
+    async def send(self, message: str, *, delay_ms: int = 0) -> None:
+        self.sent.append((message, delay_ms))
 
 
 @dataclass
@@ -51,7 +54,17 @@ class ShiftedClock(SystemClock):
 class Workshop:
     """Jobs in a folder, and as many workers as a test wants."""
 
-    def __init__(self, folder: Path, *, limit: int = 10, keys: Keys | None = None, speak_ms: int = CALL_MS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limit: int = 10,
+        keys: Keys | None = None,
+        speak_ms: int = CALL_MS,
+        receivers: Receivers | None = None,
+    ) -> None:
+        self.receivers = receivers or Receivers()
+        self.journal = KeptJournal()
         self.clock = ShiftedClock()
         self.messages = Messages()
         self.voice = ScriptedVoice({SERVER_LOGIN.app_id: limit}, speak_ms=speak_ms)
@@ -63,7 +76,8 @@ class Workshop:
             files=FolderFiles(folder / "files", clock=self.clock, found_max_ms=DAY_MS),
             queue=self.messages,
         )
-        self.jobs = Jobs(self.store, times=JobTimes(kept_days=7, attempts_max=5, visibility_ms=0), clock=self.clock)
+        times = JobTimes(kept_days=7, attempts_max=5, visibility_ms=0)
+        self.jobs = Jobs(self.store, times=times, clock=self.clock, receivers=self.receivers)
         self._table = MemoryTable(clock=self.clock)
 
     def bench(self, **settings: Any) -> Bench:
@@ -83,6 +97,13 @@ class Workshop:
             weights={},
             clock=self.clock,
         )
+
+    def errands(self) -> Errands:
+        """Return what runs the errands of messages, as if in a process of its own."""
+        callbacks = Callbacks(
+            self.store, keys=self.keys, receivers=self.receivers, clock=self.clock, journal=self.journal
+        )
+        return Errands(self.worker(), callbacks)
 
     async def submit(self, texts: list[str], **fields: Any) -> str:
         """Submit a job; return its id."""
@@ -121,3 +142,32 @@ class Workshop:
         """Wait until something is so."""
         while not is_so():  # noqa: ASYNC110 - what it waits for tells nobody
             await asyncio.sleep(0.001)
+
+
+async def run(workshop: Workshop, message: str) -> bool:
+    """Run the errand of a message, as if in a process of its own."""
+    return await workshop.errands().run(message, slice_ms=SLICE_MS, claim_ms=60_000, attempt=1)
+
+
+async def run_all(workshop: Workshop) -> list[int]:
+    """Run the errands of all messages, as time goes by, until there are none; return what each one waited."""
+    waits_ms = []
+    while workshop.messages.sent:
+        message, delay_ms = workshop.messages.sent.pop(0)
+        waits_ms.append(delay_ms)
+        workshop.clock.ahead_ms += delay_ms
+        assert await run(workshop, message)
+    return waits_ms
+
+
+async def callback_of(workshop: Workshop, job_id: str) -> Any:
+    """Return what a job says of its callback."""
+    return (await workshop.jobs.show(job_id, after=None, limit="0"))["callback"]
+
+
+async def ended(workshop: Workshop, url: str) -> str:
+    """Return a job that is over, whose callback waits in the queue."""
+    job_id = await workshop.submit(["a"], callback_url=url)
+    await workshop.slice(job_id)
+    workshop.messages.sent = workshop.messages.sent[1:]
+    return job_id

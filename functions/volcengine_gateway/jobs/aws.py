@@ -138,10 +138,10 @@ class SQSQueue:
         self._client = client
         self._requests = requests
 
-    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
+    async def send(self, message: str, *, delay_ms: int = 0) -> None:
         await self._requests.send(
             partial(
-                self._client.send_message, QueueUrl=self._url, MessageBody=job_id, DelaySeconds=-(-delay_ms // 1_000)
+                self._client.send_message, QueueUrl=self._url, MessageBody=message, DelaySeconds=-(-delay_ms // 1_000)
             )
         )
 

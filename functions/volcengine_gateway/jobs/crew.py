@@ -35,10 +35,10 @@ class Crew:
         """Hand messages to *deliver*, with how often each was delivered; False, or an error: it comes again."""
         self._deliver = deliver
 
-    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
-        message = asyncio.create_task(self._handle(job_id, delay_ms))
-        self._messages.add(message)
-        message.add_done_callback(self._messages.discard)
+    async def send(self, message: str, *, delay_ms: int = 0) -> None:
+        handling = asyncio.create_task(self._handle(message, delay_ms))
+        self._messages.add(handling)
+        handling.add_done_callback(self._messages.discard)
 
     async def stop(self) -> None:
         """Forget messages that wait, and wait for the work under way, which was told to end."""

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from volcengine_client.clock import Clock
 from volcengine_client.limits import SLICE_MARGIN_MS
+from volcengine_gateway.jobs.callbacks import message_of
 from volcengine_gateway.jobs.crew import Crew
+from volcengine_gateway.jobs.errands import Errands
+from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
+from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
-from volcengine_gateway.jobs.worker import Worker
 from volcengine_gateway.journal import Journal
 from volcengine_gateway.settings import DAY_MS, SLICE_MS, SettingsError
 
@@ -39,6 +42,7 @@ class EmbeddedJobs:
         retention: How long jobs and audio are kept.
         clock: Of this process.
         journal: Told of mistakes of ours.
+        receivers: The way to those who want to be told of a job's end.
 
     Attributes:
         store: Where the jobs are.
@@ -46,7 +50,9 @@ class EmbeddedJobs:
         jobs: As callers know them.
     """
 
-    def __init__(self, folder: Path, *, retention: Retention, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, folder: Path, *, retention: Retention, clock: Clock, journal: Journal, receivers: Receivers
+    ) -> None:
         self._folder = folder
         self._retention = retention
         self._clock = clock
@@ -58,20 +64,21 @@ class EmbeddedJobs:
         self.files = FolderFiles(folder / "files", clock=clock, found_max_ms=found_max_ms)
         self.store = JobStore(table=self._table, turns=self._table, files=self.files, queue=self._crew)
         times = JobTimes(kept_days=retention.jobs_days, attempts_max=1 << 30, visibility_ms=0)
-        self.jobs = Jobs(self.store, times=times, clock=clock)
+        self.jobs = Jobs(self.store, times=times, clock=clock, receivers=receivers)
 
-    async def start(self, worker: Worker) -> None:
-        """Take up all jobs that are not over, and those to come.
+    async def start(self, errands: Errands) -> None:
+        """Take up all jobs that are not over, or of whose end nobody was told, and those to come.
 
         Raises:
             SettingsError: The folder can't be used, or another server uses it.
         """
         self._lock = await asyncio.to_thread(_locked, self._folder)
-        self._worker = worker
+        self._errands = errands
         self._crew.start(self._deliver)
         for job_id in await self._table.open_jobs():
-            await self._free(job_id)
-            await self._crew.send(job_id)
+            job = await self._free(job_id)
+            if job is not None:
+                await self._crew.send(message_of(job))
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -82,19 +89,21 @@ class EmbeddedJobs:
         self._sweeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._sweeping
-        self._worker.stop()
+        self._errands.stop()
         await self._crew.stop()
         await asyncio.to_thread(os.close, self._lock)
         self._lock = None
 
-    async def _deliver(self, job_id: str, attempt: int) -> bool:
-        return await self._worker.work(job_id, slice_ms=SLICE_MS, claim_ms=SLICE_MS + SLICE_MARGIN_MS, attempt=attempt)
+    async def _deliver(self, message: str, attempt: int) -> bool:
+        claim_ms = SLICE_MS + SLICE_MARGIN_MS
+        return await self._errands.run(message, slice_ms=SLICE_MS, claim_ms=claim_ms, attempt=attempt)
 
-    async def _free(self, job_id: str) -> None:
+    async def _free(self, job_id: str) -> Job | None:
         """Take a job out of the hands of a worker of the server before this one, which is gone."""
         job = await self._table.get(job_id)
         if job is not None and job.worker_id:
             await self._table.write(replace(job, worker_id="", claimed_until_ms=0, revision=job.revision + 1))
+        return job
 
     async def _sweep(self) -> None:
         """Remove what has expired, now and every hour."""

@@ -12,10 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from volcengine_client.errors import JobCancelledError, JobFailedError, VolcengineError, class_of
-from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_STALL_WAIT_MS, JOB_STALLS_MAX
+from volcengine_client.limits import (
+    CALLBACK_ATTEMPTS_MAX,
+    CALLBACK_WAIT_MAX_MS,
+    CALLBACK_WAIT_MS,
+    JOB_STALL_WAIT_MAX_MS,
+    JOB_STALL_WAIT_MS,
+    JOB_STALLS_MAX,
+)
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+CallbackState = Literal["none", "wanted", "announced", "delivered", "failed"]
+Verdict = Literal["delivered", "gone", "missed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +58,8 @@ class Job:
         worker_id: Who works on it; "": nobody.
         claimed_until_ms: Until when nobody else does.
         attempt: How often the message that led to this work was delivered.
+        callback_state: Whether somebody wants to be told of its end, and was; announced: a message for it was sent.
+        callback_attempt_count: How often that was tried.
     """
 
     job_id: str
@@ -77,11 +88,18 @@ class Job:
     worker_id: str = ""
     claimed_until_ms: int = 0
     attempt: int = 0
+    callback_state: CallbackState = "none"
+    callback_attempt_count: int = 0
 
     @property
     def is_over(self) -> bool:
         """Whether no call starts for it any more."""
         return self.ended_at_ms is not None
+
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether it is over and somebody still waits to be told."""
+        return self.is_over and self.callback_state in {"wanted", "announced"}
 
     @property
     def state(self) -> JobState:
@@ -187,6 +205,37 @@ def failed(job: Job, error: VolcengineError, *, now_ms: int) -> Job:
 def cancelled(job: Job, *, now_ms: int) -> Job:
     """Return the job cancelled; one that is over stays as it is. Calls under way end, and their audio is kept."""
     return job if job.is_over else _changed(replace(job, is_cancelled=True, ended_at_ms=now_ms))
+
+
+def announced(job: Job) -> Job | None:
+    """Return the job with the message for its callback sent; None when that is not due, or was done before."""
+    return (
+        _changed(replace(job, callback_state="announced")) if job.is_over and job.callback_state == "wanted" else None
+    )
+
+
+def called_back(job: Job, *, attempt: int, verdict: Verdict) -> Job | None:
+    """Return the job after a try to tell of its end; None when it has been told, or given up, already.
+
+    Args:
+        job: Over.
+        attempt: Which try it was, from 1; another may have made the same.
+        verdict: What came of it.
+    """
+    if not job.is_to_be_told:
+        return None
+    state: CallbackState = "announced"
+    if verdict == "delivered":
+        state = "delivered"
+    elif verdict == "gone" or attempt >= CALLBACK_ATTEMPTS_MAX:
+        state = "failed"
+    attempt_count = max(job.callback_attempt_count, attempt)
+    return _changed(replace(job, callback_state=state, callback_attempt_count=attempt_count))
+
+
+def wait_before_next_try_ms(attempt: int) -> int:
+    """Return how long to wait after a failed try."""
+    return min(CALLBACK_WAIT_MAX_MS, CALLBACK_WAIT_MS << (attempt - 1))
 
 
 def wait_before_next_slice_ms(job: Job) -> int:

@@ -89,7 +89,7 @@ class SQLiteJobTable:
         return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
 
     async def open_jobs(self) -> list[str]:
-        """Return the jobs that are not over, the oldest first."""
+        """Return the jobs that are not over, or of whose end somebody is to be told, the oldest first."""
         return [row[0] for row in await self._send(lambda table: table.execute(OPEN).fetchall())]
 
     async def forget(self, *, now_s: int) -> None:
@@ -144,7 +144,7 @@ def _row(job: Job) -> dict[str, object]:
         "app": job.app,
         "sorted_by": _sorted_by(job),
         "kept_until_s": job.kept_until_s,
-        "is_over": job.is_over,
+        "is_over": job.is_over and not job.is_to_be_told,
         "item": json.dumps(asdict(job)),
     }
 

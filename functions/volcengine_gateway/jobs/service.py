@@ -22,6 +22,7 @@ from volcengine_client.limits import (
 from volcengine_client.models import JobRequest, TaskError
 from volcengine_client.speech.text import characters_billed
 from volcengine_gateway.credentials import SERVER_POOL, Keyring, Payer, login_in, payer_of
+from volcengine_gateway.jobs.callbacks import address_file, announce, told_of_callback, written_address
 from volcengine_gateway.jobs.chunks import (
     Outcome,
     chunk_count_of,
@@ -35,6 +36,7 @@ from volcengine_gateway.jobs.chunks import (
     written_tasks,
 )
 from volcengine_gateway.jobs.job import JOB_ID, Job, cancelled
+from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
@@ -66,13 +68,15 @@ class Jobs:
         store: Where they are kept.
         times: For how long, and when one is given up.
         clock: Of this process.
+        receivers: The way to those who want to be told of a job's end.
 
     Attributes:
         store: As above.
     """
 
-    def __init__(self, store: JobStore, *, times: JobTimes, clock: Clock) -> None:
+    def __init__(self, store: JobStore, *, times: JobTimes, clock: Clock, receivers: Receivers | None = None) -> None:
         self.store = store
+        self._receivers = receivers or Receivers()
         self._times = times
         self._clock = clock
         self._one_at_a_time = OneAtATime(store.turns, clock=clock)
@@ -90,7 +94,8 @@ class Jobs:
         The same idempotency key leads to the same job; without one the same body does, as long as that job goes on.
 
         Raises:
-            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the key is another body's.
+            AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the key is another body's,
+                or its callback may not go where it should.
             StoreError: It can't be kept now; nothing was bought.
         """
         payer = _payer_of(keyring, request, shown_admin_key)
@@ -109,6 +114,8 @@ class Jobs:
             return self._told(known)
         is_taken = False
         try:
+            if request.callback_url is not None:
+                await self._receivers.check(request.callback_url)
             told = await self.take_over(request, payer, job_id=job_id)
             is_taken = True
             return told
@@ -131,6 +138,8 @@ class Jobs:
             (tasks_file(job_id, chunk), written_tasks(tasks)) for chunk, tasks in enumerate(chunked(request.tasks))
         ]
         files += [(outcomes_file(job_id, chunk), written_outcomes(told)) for chunk, told in known.items()]
+        if request.callback_url is not None:
+            files.append((address_file(job_id), written_address(request.callback_url)))
         await asyncio.gather(*(self.store.files.put(name, content) for name, content in files))
         await self.store.table.add(job)
         await self.store.queue.send(job_id)
@@ -152,6 +161,7 @@ class Jobs:
             task_count=len(request.tasks),
             chunk_count=chunk_count_of(len(request.tasks)),
             character_count=sum(characters_billed(task.text) for task in request.tasks),
+            callback_state="none" if request.callback_url is None else "wanted",
         )
 
     async def show(self, job_id: str, *, after: str | None, limit: str | None) -> dict[str, Any]:
@@ -190,6 +200,7 @@ class Jobs:
             changed = cancelled(job, now_ms=self._clock.wall_ms())
             if changed is job or await self.store.table.write(changed):
                 break
+        await announce(self.store, changed)
         return self._told(changed)
 
     async def list(self, *, account: str | None, app: str | None, after: str | None) -> dict[str, Any]:
@@ -273,6 +284,7 @@ class Jobs:
             "ended_at_ms": job.ended_at_ms,
             "expected_end_ms": _expected_end_ms(job, now_ms=self._clock.wall_ms()),
             "expires_at_ms": job.kept_until_s * 1_000,
+            "callback": told_of_callback(job),
             "error": None if error is None or job.is_cancelled else TaskError.of(error).model_dump(),
         }
 

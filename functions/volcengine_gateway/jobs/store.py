@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from volcengine_client.errors import StoreError
+from volcengine_client.limits import JOB_WRITE_ATTEMPTS_MAX
 from volcengine_gateway.jobs.job import Job
 
 AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/L16", "ogg_opus": "audio/ogg"}
@@ -135,10 +137,10 @@ class Files(Protocol):
 
 
 class Queue(Protocol):
-    """Messages that say which job is to be worked on."""
+    """Messages that say what is to be done: a job's id alone wants a slice of it worked on."""
 
-    async def send(self, job_id: str, *, delay_ms: int = 0) -> None:
-        """Have a slice of the job worked on.
+    async def send(self, message: str, *, delay_ms: int = 0) -> None:
+        """Have something done, after a delay of at most 15 minutes.
 
         Raises:
             StoreError: No answer in time; the message may have been sent.
@@ -154,3 +156,16 @@ class JobStore:
     turns: Turns
     files: Files
     queue: Queue
+
+    async def change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
+        """Change a job as it is now; None when there is none, or *change* says no.
+
+        Raises:
+            StoreError: No answer in time, or others change it all the time.
+        """
+        for _ in range(JOB_WRITE_ATTEMPTS_MAX):
+            job = await self.table.get(job_id)
+            changed = None if job is None else change(job)
+            if changed is None or await self.table.write(changed):
+                return changed
+        raise StoreError("the job is being changed by others all the time; ask again later")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from volcengine_client.batch import speak
 from volcengine_client.clock import Clock
@@ -17,9 +17,10 @@ from volcengine_client.errors import (
     StoreError,
     VolcengineError,
 )
-from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS, JOB_WRITE_ATTEMPTS_MAX
+from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS
 from volcengine_client.pool.holder import Terms
 from volcengine_gateway.credentials import Account, Keyring
+from volcengine_gateway.jobs.callbacks import announce
 from volcengine_gateway.jobs.job import (
     JOB_ID,
     Job,
@@ -104,7 +105,7 @@ class Worker:
             return False
         worker_id = secrets.token_hex(8)
         now_ms = self._clock.wall_ms()
-        job = await self._change(
+        job = await self._store.change(
             job_id,
             lambda job: claimed(job, worker_id=worker_id, now_ms=now_ms, until_ms=now_ms + claim_ms, attempt=attempt),
         )
@@ -115,23 +116,32 @@ class Worker:
         account = _account_of(keyring, job.account)
         if account is None:
             gone = JobFailedError("the account of this job is no longer among the gateway's accounts")
-            await self._change(job_id, lambda job: failed(job, gone, now_ms=self._clock.wall_ms()))
+            over = await self._store.change(job_id, lambda job: failed(job, gone, now_ms=self._clock.wall_ms()))
+            assert over is not None
+            await announce(self._store, over)
             return True
         has_moved, trouble = await self._speak(job, account, keyring, slice_ms=slice_ms)
-        ended = await self._change(
+        ended = await self._store.change(
             job_id,
             lambda job: released(
                 job, worker_id=worker_id, has_moved=has_moved, trouble=trouble, now_ms=self._clock.wall_ms()
             ),
         )
-        if ended is not None and not ended.is_over:
+        if ended is not None and ended.is_over:
+            await announce(self._store, ended)
+        elif ended is not None:
             await self._store.queue.send(job_id, delay_ms=wait_before_next_slice_ms(ended))
         return True
 
     async def _come_again(self, job_id: str, worker_id: str) -> None:
-        """Look at a job again when another worker can no longer be at it: it may have vanished, and its message too."""
+        """Look at a job again when another worker can no longer be at it: it may have vanished, and its message too.
+
+        One that is over may have ended in a process that came no further.
+        """
         job = await self._store.table.get(job_id)
-        if job is not None and not job.is_over:
+        if job is not None and job.is_over:
+            await announce(self._store, job)
+        elif job is not None:
             wait_ms = busy_ms(job, worker_id=worker_id, now_ms=self._clock.wall_ms()) + AGAIN_MS
             await self._store.queue.send(job_id, delay_ms=min(wait_ms, JOB_STALL_WAIT_MAX_MS))
 
@@ -141,7 +151,7 @@ class Worker:
         """Speak what the slice has time for; return whether anything came of it, and what stood in its way."""
 
         async def note(whole: Whole) -> None:
-            await self._change(job.job_id, lambda now: advanced(now, whole))
+            await self._store.change(job.job_id, lambda now: advanced(now, whole))
 
         nonce = "" if job.is_cached else job.job_id
         kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key, nonce=nonce)
@@ -200,15 +210,6 @@ class Worker:
                     work.stop(JobCancelledError("the job was cancelled"))
                     return
                 await work.note()
-
-    async def _change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
-        """Change a job as it is now; None when there is none, or *change* says no."""
-        for _ in range(JOB_WRITE_ATTEMPTS_MAX):
-            job = await self._store.table.get(job_id)
-            changed = None if job is None else change(job)
-            if changed is None or await self._store.table.write(changed):
-                return changed
-        raise StoreError("the job is being changed by others all the time; ask again later")
 
 
 def _account_of(keyring: Keyring, pool: str) -> Account | None:

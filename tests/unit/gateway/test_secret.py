@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from typing import Any
 
@@ -233,3 +234,43 @@ async def test_a_server_has_the_keys_of_its_settings() -> None:
     assert keyring.main is not None
     assert (keyring.main.pool, keyring.main.limit) == ("server", Limit(4, 0))
     assert await keys.reread(keyring) is keyring
+
+
+def test_callbacks_are_signed_by_the_key_of_the_secret_or_by_one_that_follows_from_the_naming_key() -> None:
+    derived, again = parsed(said()).webhook_key, parsed(said(webhook_key="")).webhook_key
+    other = parsed(said(pool_naming_key="naming")).webhook_key
+
+    assert parsed(said(webhook_key=" the-operators-own ")).webhook_key == b"the-operators-own"
+    assert derived == again != other
+    assert re.fullmatch(rb"[0-9a-f]{64}", derived)
+    assert derived not in {b"canary-admin", parsed(said()).naming_key, parsed(said()).naming_key.hex().encode()}
+
+
+@pytest.mark.parametrize("webhook_key", [7, "two words", "a" * 257, "schlüssel", ["a"], {"a": "b"}])
+def test_a_webhook_key_is_visible_ascii(webhook_key: Any) -> None:
+    with pytest.raises(SecretError, match="webhook_key") as refusal:
+        parsed(said(webhook_key=webhook_key))
+
+    assert str(webhook_key) not in str(refusal.value)
+
+
+def test_the_self_hosted_server_signs_by_its_setting_or_by_what_follows_from_its_admin_key() -> None:
+    async def key(**environment: str) -> bytes:
+        return (await FixedKeys.of(server_settings(environment=environment)).keyring()).webhook_key
+
+    async def keys() -> list[bytes]:
+        chosen = await key(VOLCENGINE_TTS_WEBHOOK_KEY="own", ADMIN_API_KEY="a")
+        return [chosen, await key(ADMIN_API_KEY="a"), await key(ADMIN_API_KEY="a"), await key(), await key()]
+
+    chosen, first, second, unkeyed, other = asyncio.run(keys())
+
+    assert chosen == b"own"
+    assert first == second
+    assert len({chosen, first, unkeyed, other}) == 4
+
+
+def test_no_key_of_callbacks_is_in_what_a_keyring_looks_like() -> None:
+    keyring = parsed(said(webhook_key="canary-webhook"))
+
+    assert "canary" not in repr(keyring)
+    assert "naming" not in repr(keyring)

@@ -15,6 +15,7 @@ from volcengine_gateway.settings import (
 
 FUNCTION = {"VOLCENGINE_TTS_SECRET_ID": "the-secret", "VOLCENGINE_TTS_POOL_TABLE": "the-table"}
 ACCOUNT = {"VOLCENGINE_TTS_APPID": "1", "VOLCENGINE_TTS_ACCESS_KEY": "k", "ADMIN_API_KEY": "a"}
+ELEVEN = ",".join(f"a:{port}" for port in range(1, 12))
 SHORT = {
     "VOLCENGINE_TTS_UPSTREAM_CALL_MAX_MS": "6000",
     "VOLCENGINE_TTS_SKEW_MS": "1000",
@@ -153,3 +154,21 @@ def test_no_secret_is_in_what_settings_look_like() -> None:
     )
 
     assert "s3cret" not in repr(settings)
+
+
+def test_test_hosts_of_callbacks_are_read_and_there_are_none_unless_named() -> None:
+    name = "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS"
+    given = {name: " 127.0.0.1:9000,Receiver.test:1, [::1]:65535,"}
+
+    assert server_settings(environment={}).callback_test_hosts == frozenset()
+    assert function_settings(FUNCTION).callback_test_hosts == frozenset()
+    for settings in (server_settings(environment=given), function_settings(FUNCTION | given)):
+        assert settings.callback_test_hosts == {"127.0.0.1:9000", "receiver.test:1", "[::1]:65535"}
+
+
+@pytest.mark.parametrize("hosts", ["localhost", "http://a:1", "a:0", "a:123456", "a:1/b", "b@a:1", "*:1", ELEVEN])
+def test_a_test_host_is_a_host_and_a_port(hosts: str) -> None:
+    with pytest.raises(SettingsError, match="VOLCENGINE_TTS_CALLBACK_TEST_HOSTS") as refusal:
+        server_settings(environment={"VOLCENGINE_TTS_CALLBACK_TEST_HOSTS": hosts})
+
+    assert hosts not in str(refusal.value)

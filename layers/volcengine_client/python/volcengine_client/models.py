@@ -23,6 +23,7 @@ from pydantic_core import ArgsKwargs, PydanticCustomError
 from volcengine_client.errors import VolcengineError
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
+    CALLBACK_URL_CHARACTERS_MAX,
     CONCURRENCY_MAX,
     CREDENTIAL_CHARACTERS_MAX,
     FILE_NAME_CHARACTERS_MAX,
@@ -185,11 +186,15 @@ class JobRequest(BatchRequest):
         tasks: 1 to 100,000.
         deadline_s: Seconds from now after which no call starts any more; None: whenever its turn comes.
         priority: `background` waits behind everything interactive.
+        callback_url: Where the job's end is told, by a signed POST; https, in the public internet. None: nowhere.
     """
 
     tasks: Annotated[list[TaskItem], Field(min_length=1, max_length=JOB_TASKS_MAX)]
     deadline_s: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=JOB_DEADLINE_MAX_S)] | None = None
     priority: Literal["interactive", "background"] = "background"
+    callback_url: Annotated[Annotated[str, Field(max_length=CALLBACK_URL_CHARACTERS_MAX)] | None, Field(repr=False)] = (
+        None
+    )
 
 
 class TaskError(BaseModel):
