@@ -14,7 +14,6 @@ from aiohttp import web
 
 from tests.support.gateway import KeptJournal, Remaining
 from tests.support.jobs import Workshop
-from volcengine_client.pool.memory import MemoryTable
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.routes import Routes
 from volcengine_gateway.settings import Settings
@@ -54,7 +53,7 @@ class JobDoor:
             Gateway(
                 Settings(callers_credentials="with_admin_key"),
                 keys=self.workshop.keys,
-                table=MemoryTable(clock=self.workshop.clock),
+                table=self.workshop._table,
                 voice=self.workshop.voice,
                 clock=self.workshop.clock,
                 journal=KeptJournal(),

@@ -1,0 +1,152 @@
+"""`volcengine-tts batch`: a file of tasks becomes a folder of audio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from volcengine_client.cli import access, endings
+from volcengine_client.cli.direct import speak_directly
+from volcengine_client.cli.endings import err, out
+from volcengine_client.cli.estimate import Estimate, estimate_of
+from volcengine_client.cli.handed_in import JobRecord
+from volcengine_client.cli.progress import BatchProgress
+from volcengine_client.cli.remote import RemoteBatch, Wishes
+from volcengine_client.errors import VolcengineError
+from volcengine_client.gateway_client import GatewayClient
+from volcengine_client.jobs import Priority
+from volcengine_client.limits import CONCURRENCY_MAX, JOB_DEADLINE_MAX_S, VOICE_TYPE_CHARACTERS_MAX
+from volcengine_client.manifest import MANIFEST
+from volcengine_client.out_folder import OutFolder
+from volcengine_client.task_file import read_tasks
+
+
+def batch(  # noqa: PLR0913 - one argument an option
+    tasks: Annotated[Path, typer.Argument(help="Tasks: .jsonl with one a line, or .csv with a header.", exists=True)],
+    *,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="The folder for the audio and its manifest.")] = Path(
+        "out"
+    ),
+    gateway: access.GatewayOption = None,
+    admin_key_file: access.KeyFileOption = None,
+    account: access.AccountOption = None,
+    app: access.AppOption = "default",
+    voice: Annotated[
+        str | None, typer.Option("--voice", help="The voice of tasks that name none.", show_default=False)
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and buy nothing.")] = False,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", min=1, max=CONCURRENCY_MAX, help="Without a gateway: calls at once, at most."),
+    ] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", help="Without a gateway: the table of a pool to join.", show_default=False)
+    ] = None,
+    priority: Annotated[
+        Priority, typer.Option("--priority", help="With a gateway: background waits behind all that is interactive.")
+    ] = "background",
+    deadline_s: Annotated[
+        int | None,
+        typer.Option("--deadline", min=1, max=JOB_DEADLINE_MAX_S, help="With a gateway: seconds it may take."),
+    ] = None,
+) -> None:
+    """Speak a file of tasks into a folder; run it again to speak what is missing or has changed."""
+    with endings.told():
+        wishes = Wishes(app=app, priority=priority, deadline_s=deadline_s)
+        out_folder = OutFolder(folder, read_tasks(tasks, voice_type=_voice(voice)))
+        if access.gateway_address(gateway) is None:
+            _batch_directly(out_folder, concurrency=concurrency, pool=pool, app=app, is_estimate=estimate)
+        else:
+            with access.gateway_client(gateway, admin_key_file, account) as client:
+                _batch_remotely(client, out_folder, wishes, is_estimate=estimate)
+
+
+def _batch_directly(
+    folder: OutFolder, *, concurrency: int | None, pool: str | None, app: str, is_estimate: bool
+) -> None:
+    limit = access.concurrency_of(concurrency)
+    if is_estimate:
+        _tell(estimate_of(folder, limit=limit))
+        return
+    with access.direct_client(limit, pool, app) as client:
+        folder.begin()
+        progress = BatchProgress(err, folder.to_speak_count)
+        _end(folder, progress, is_whole=_run(folder, progress, speak_directly(client, folder, progress)))
+
+
+def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: Wishes, *, is_estimate: bool) -> None:
+    if is_estimate:
+        _tell(estimate_of(folder, limit=_limit_of(client)))
+        return
+    folder.begin()
+    progress = BatchProgress(err, folder.to_speak_count)
+    remote = RemoteBatch(client, folder, progress, wishes)
+    is_whole = _run(folder, progress, remote.run())
+    if not is_whole:
+        for job in JobRecord(folder.folder).read():
+            err.print(
+                f"Job {job.job_id} goes on at the gateway. The same command fetches it; "
+                f"volcengine-tts jobs cancel {job.job_id} ends it."
+            )
+    _end(folder, progress, is_whole=is_whole)
+
+
+def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, bool]) -> bool:
+    """Do the work; tell whether it was not interrupted. The manifest is right in any case."""
+    try:
+        with progress:
+            return asyncio.run(work)
+    except KeyboardInterrupt:
+        return False
+    finally:
+        folder.finish()
+
+
+def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:
+    """Say what became of it all.
+
+    Raises:
+        typer.Exit: 130 after Ctrl-C, 1 when some failed.
+    """
+    found = f"{folder.found_count:,} there already, " if folder.found_count else ""
+    out.print(
+        f"{found}{progress.done_count:,} spoken ({progress.characters:,} characters), "
+        f"{progress.failed_count:,} failed: {folder.folder / MANIFEST}"
+    )
+    for code, count in folder.errors().items():
+        err.print(f"  {count:,} {code}")
+    if not is_whole:
+        raise typer.Exit(endings.INTERRUPTED)
+    if progress.failed_count:
+        raise typer.Exit(endings.SOME_FAILED)
+
+
+def _tell(estimate: Estimate) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("tasks", f"{estimate.tasks:,}")
+    table.add_row("there already", f"{estimate.found:,}")
+    table.add_row("like another", f"{estimate.alike:,}")
+    table.add_row("calls", f"{estimate.calls:,}")
+    table.add_row("characters", f"{estimate.characters:,}")
+    at_once = "one call at a time" if estimate.limit is None else f"{estimate.limit:,} calls at once"
+    table.add_row("expected", f"{-(-estimate.expected_ms // 1_000):,} s with {at_once}; a guess")
+    out.print(table)
+
+
+def _limit_of(client: GatewayClient) -> int | None:
+    """Return how many calls the gateway makes at once; None when it doesn't tell."""
+    try:
+        return client.status_sync().limit
+    except VolcengineError:
+        return None
+
+
+def _voice(voice: str | None) -> str | None:
+    if voice is not None and not 1 <= len(voice) <= VOICE_TYPE_CHARACTERS_MAX:
+        raise typer.BadParameter(f"a voice has 1 to {VOICE_TYPE_CHARACTERS_MAX} characters", param_hint="--voice")
+    return voice

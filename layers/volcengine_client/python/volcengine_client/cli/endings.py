@@ -1,0 +1,48 @@
+"""How a command ends: what is said, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from volcengine_client.errors import CallerError, VolcengineError
+
+ALL_SPOKEN = 0
+SOME_FAILED = 1
+BAD_USAGE = 2
+INTERRUPTED = 130
+
+# Nothing that is told is markup, whatever brackets it has.
+out = Console(soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def complain(message: str) -> None:
+    """Say what went wrong."""
+    err.print(f"volcengine-tts: {message}")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn errors into a sentence and an exit code.
+
+    Raises:
+        typer.Exit: In place of an error: 2 when the request has to change, 130 after Ctrl-C, else 1.
+    """
+    try:
+        yield
+    except VolcengineError as exc:
+        complain(exc.message)
+        for line in exc.details.get("lines", ()):
+            err.print(f"  {line}")
+        for field in exc.details.get("fields", ()):
+            err.print(f"  {field['field']}: {field['message']}")
+        raise typer.Exit(BAD_USAGE if isinstance(exc, CallerError) else SOME_FAILED) from None
+    except OSError as exc:
+        complain(f"{exc.filename or 'a file'}: {exc.strerror or exc}")
+        raise typer.Exit(BAD_USAGE) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None

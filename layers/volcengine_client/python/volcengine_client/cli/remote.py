@@ -1,0 +1,168 @@
+"""A batch that a gateway speaks: handed in as jobs, and fetched as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from volcengine_client.cli.handed_in import HandedIn, JobRecord
+from volcengine_client.cli.progress import BatchProgress
+from volcengine_client.errors import CallerError, UnknownJobError, VolcengineError
+from volcengine_client.gateway_client import GatewayClient
+from volcengine_client.jobs import JobResult, Priority
+from volcengine_client.limits import DOWNLOADS_MAX, JOB_BODY_BYTES, JOB_TASKS_MAX, SLOTS_LOOK_MS
+from volcengine_client.models import TaskItem
+from volcengine_client.out_folder import OutFolder, Piece
+
+_TASK = TypeAdapter(TaskItem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a gateway is to speak."""
+
+    app: str
+    priority: Priority
+    deadline_s: int | None
+
+
+class RemoteBatch:
+    """What is missing in a folder, spoken by a gateway.
+
+    Cancelling it leaves the jobs to the gateway; the next run goes on with them.
+    """
+
+    def __init__(self, client: GatewayClient, folder: OutFolder, progress: BatchProgress, wishes: Wishes) -> None:
+        self._client = client
+        self._folder = folder
+        self._progress = progress
+        self._wishes = wishes
+        self._record = JobRecord(folder.folder)
+
+    async def run(self) -> bool:
+        """Hand in, wait and fetch; tell that nothing interrupted it.
+
+        Raises:
+            VolcengineError: The gateway can't be asked.
+            OSError: The folder can't be written.
+        """
+        looking = asyncio.create_task(self._look())
+        try:
+            for job in await self._handed_in():
+                await self._fetch_all(job)
+        finally:
+            looking.cancel()
+        return True
+
+    async def _handed_in(self) -> list[HandedIn]:
+        """Return the jobs that speak all that is missing: those of an earlier run, then new ones."""
+        missing = {piece.fingerprint: piece for piece in self._folder.missing}
+        jobs = []
+        for job in await asyncio.to_thread(self._record.read):
+            if job.gateway == self._client.address and await self._is_of_use(job, missing):
+                jobs.append(job)
+                for fingerprint in job.fingerprints:
+                    missing.pop(fingerprint, None)
+        for pieces in _parts(list(missing.values())):
+            job = await self._hand_in(pieces)
+            await asyncio.to_thread(self._record.add, job)
+            jobs.append(job)
+        return jobs
+
+    async def _is_of_use(self, job: HandedIn, missing: dict[str, Piece]) -> bool:
+        if missing.keys() & set(job.fingerprints):
+            try:
+                told = await self._client.job_async(job.job_id)
+            except UnknownJobError:
+                pass
+            else:
+                return told.state not in {"failed", "cancelled"}
+        await asyncio.to_thread(self._record.drop, job.job_id)
+        return False
+
+    async def _hand_in(self, pieces: Sequence[Piece]) -> HandedIn:
+        job = await self._client.submit_async(
+            [piece.task for piece in pieces],
+            app=self._wishes.app,
+            priority=self._wishes.priority,
+            deadline_s=self._wishes.deadline_s,
+        )
+        fingerprints = [piece.fingerprint for piece in pieces]
+        return HandedIn(gateway=self._client.address, job_id=job.job_id, fingerprints=fingerprints)
+
+    async def _fetch_all(self, job: HandedIn) -> None:
+        pieces = {piece.fingerprint: piece for piece in self._folder.missing}
+        fetches: set[asyncio.Task[None]] = set()
+        try:
+            async for result in self._client.results_async(job.job_id):
+                piece = pieces.pop(job.fingerprints[result.index], None)
+                if piece is not None:
+                    fetches.add(asyncio.create_task(self._fetch(job, piece, result)))
+                    fetches = await _fewer(fetches, DOWNLOADS_MAX)
+            await _fewer(fetches, 1)
+        finally:
+            for fetch in fetches:
+                fetch.cancel()
+        await asyncio.to_thread(self._record.drop, job.job_id)
+
+    async def _fetch(self, job: HandedIn, piece: Piece, result: JobResult) -> None:
+        """Fetch and keep one file; an error of its own is the piece's outcome."""
+        if result.error is not None:
+            await asyncio.to_thread(self._folder.fail, piece, result.error)
+            self._progress.failed(self._folder.alike_count(piece))
+            return
+        try:
+            audio = await self._audio(job, result)
+        except VolcengineError as error:
+            await asyncio.to_thread(self._folder.fail_with, piece, error)
+            self._progress.failed(self._folder.alike_count(piece))
+            return
+        await asyncio.to_thread(self._folder.keep, piece, result, audio)
+        self._progress.spoken(piece, self._folder.alike_count(piece))
+
+    async def _audio(self, job: HandedIn, result: JobResult) -> bytes:
+        """Return the audio; with a new address when the old one is not good any more."""
+        try:
+            return await self._client.audio_async(result)
+        except CallerError:
+            async for again in self._client.results_async(job.job_id, after=result.index - 1):
+                return await self._client.audio_async(again)
+            raise
+
+    async def _look(self) -> None:
+        """Look at the pool now and then; what can't be seen is not shown."""
+        while True:
+            try:
+                status = await self._client.status_async()
+            except VolcengineError:
+                pass
+            else:
+                self._progress.slots(status.slots_in_use, status.limit)
+            await asyncio.sleep(SLOTS_LOOK_MS / 1_000)
+
+
+async def _fewer(fetches: set[asyncio.Task[None]], count: int) -> set[asyncio.Task[None]]:
+    """Wait until fewer than *count* are under way, and return those; raises what any of the others raised."""
+    while len(fetches) >= count:
+        done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
+        for fetch in done:
+            fetch.result()
+    return fetches
+
+
+def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Yield pieces as many as fit into one job each."""
+    part: list[Piece] = []
+    part_bytes = 0
+    for piece in pieces:
+        size = len(_TASK.dump_json(piece.task, exclude_none=True)) + 1
+        if part and (part_bytes + size > JOB_BODY_BYTES or len(part) == JOB_TASKS_MAX):
+            yield part
+            part, part_bytes = [], 0
+        part.append(piece)
+        part_bytes += size
+    if part:
+        yield part

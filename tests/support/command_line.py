@@ -1,0 +1,84 @@
+"""The command line, inside a test and as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from volcengine_client.cli.app import app
+from volcengine_client.manifest import MANIFEST
+
+UNSET = {
+    "VOLCENGINE_TTS_APPID": "",
+    "VOLCENGINE_TTS_ACCESS_KEY": "",
+    "VOLCENGINE_TTS_CONCURRENCY": "",
+    "VOLCENGINE_TTS_ENDPOINT": "",
+    "VOLCENGINE_TTS_GATEWAY": "",
+    "ADMIN_API_KEY": "",
+    "COLUMNS": "160",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`volcengine-tts` in an environment."""
+
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: object) -> Ended:
+        """Run a command in this process."""
+        ended = CliRunner().invoke(app, [str(one) for one in arguments], env={**UNSET, **self.environment})
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "volcengine_client.cli", *(str(one) for one in arguments)],
+            env={**os.environ, **UNSET, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a list of tasks as JSON Lines."""
+    path.write_text("".join(f"{json.dumps(task, ensure_ascii=False)}\n" for task in tasks), "utf-8")
+    return path
+
+
+def manifest_in(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a folder's manifest."""
+    return [json.loads(line) for line in (folder / MANIFEST).read_text("utf-8").splitlines()]
+
+
+def audio_in(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder but the hidden ones and the manifest."""
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.name != MANIFEST and not path.name.startswith(".")
+    }
