@@ -17,15 +17,20 @@ def gateway_app(context: Mapping[str, Any] | None = None) -> App:
     """Compose the application, checked by cdk-nag when it is synthesised.
 
     Args:
-        context: What the command line gives with `-c` and `cdk.json`; the keys `stage` (default: cloud) and
-            `upstream_endpoint` (default: the stage's) are read.
+        context: What the command line gives with `-c` and `cdk.json`; the keys `stage` (default: cloud),
+            `upstream_endpoint` and `callback_test_hosts`, separated by commas (default: the stage's), are read.
 
     Raises:
         KeyError: There is no such stage.
     """
     app = App(context=context)
     stage = STAGES[app.node.try_get_context("stage") or "cloud"]
-    stage = replace(stage, upstream_endpoint=app.node.try_get_context("upstream_endpoint") or stage.upstream_endpoint)
+    test_hosts = app.node.try_get_context("callback_test_hosts")
+    stage = replace(
+        stage,
+        upstream_endpoint=app.node.try_get_context("upstream_endpoint") or stage.upstream_endpoint,
+        callback_test_hosts=tuple(test_hosts.split(",")) if test_hosts else stage.callback_test_hosts,
+    )
     GatewayStack(app, f"VolcengineConcurrentTts-{stage.name}", stage=stage)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return app

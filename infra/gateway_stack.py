@@ -127,6 +127,8 @@ class GatewayStack(Stack):
         }
         if self._stage.upstream_endpoint:
             environment["VOLCENGINE_TTS_ENDPOINT"] = self._stage.upstream_endpoint
+        if self._stage.callback_test_hosts:
+            environment["VOLCENGINE_TTS_CALLBACK_TEST_HOSTS"] = ",".join(self._stage.callback_test_hosts)
         return environment
 
     def _grant(self) -> None:

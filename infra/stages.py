@@ -27,6 +27,8 @@ RUNTIME_MEMORY_MIB = 128  # the interpreter with every library loaded takes 66 o
 ANSWER_COPIES = 6  # audio, base64, results, JSON text, JSON bytes, the runtime's own copy
 BODY_COPIES = 4  # event, text, parsed JSON, models
 LAMBDA_PYTHON = "3.13"
+WITH_TEST_HOSTS = frozenset({"local", "test"})  # stages whose callbacks may stay on this machine
+TEST_HOST = re.compile(r"([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 POOL_OF_THE_SERVER = "server"  # the key of the pool item that direct clients may join
 RETENTION_DAYS = (1, 7, 30, 90, 365)
 WORKER_END_MS = 15_000  # kept after a slice: what it began is stored, and the rest is handed on
@@ -101,6 +103,7 @@ class Stage:
         log_retention_days: Of the function's log and the access log.
         pool_times: The times by which everyone in the pools lives.
         upstream_endpoint: Base address of the upstream; "": the real one.
+        callback_test_hosts: `host:port` of each to which callbacks may go without TLS, and on this machine; for tests.
         is_data_kept: The table is protected from deletion, and it, the secret and the logs outlive the stack.
     """
 
@@ -129,6 +132,7 @@ class Stage:
     log_retention_days: int = 30
     pool_times: PoolTimes = DEFAULT_TIMES
     upstream_endpoint: str = ""
+    callback_test_hosts: tuple[str, ...] = ()
     is_data_kept: bool = True
 
     def __post_init__(self) -> None:
@@ -185,6 +189,9 @@ class Stage:
         assert all(is_safe_address(origin) for origin in self.cors_origins)
         # The account's key travels to the upstream: never in clear text over a network (I6).
         assert not self.upstream_endpoint or is_safe_address(self.upstream_endpoint)
+        # In the cloud nobody may have the gateway call its own network.
+        assert not self.callback_test_hosts or self.name in WITH_TEST_HOSTS
+        assert all(map(TEST_HOST.fullmatch, self.callback_test_hosts))
         assert all(re.fullmatch(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}", app) for app in self.app_weights)
         assert all(1 <= weight <= 100 for weight in self.app_weights.values())
 

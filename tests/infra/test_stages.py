@@ -53,6 +53,9 @@ from volcengine_gateway.settings import function_settings, worker_settings
         {"cors_origins": ("http://example.com",)},
         {"upstream_endpoint": "http://example.com"},
         {"upstream_endpoint": "https://user@example.com"},
+        {"callback_test_hosts": ("127.0.0.1:9000",)},  # in the cloud
+        {"name": "test", "callback_test_hosts": ("127.0.0.1",)},
+        {"name": "test", "callback_test_hosts": ("http://127.0.0.1:9000",)},
         {"app_weights": {"app": 0}},
         {"app_weights": {"app": 101}},
         {"app_weights": {"an app": 1}},
@@ -131,6 +134,20 @@ def test_the_upstream_of_a_deployment_comes_from_the_context() -> None:
 
     for door in ("api", "worker"):
         assert environment(template, door)["VOLCENGINE_TTS_ENDPOINT"] == "http://127.0.0.1:9000"
+
+
+def test_test_hosts_of_callbacks_come_from_the_context_and_reach_both_functions() -> None:
+    template = deployed("test", callback_test_hosts="127.0.0.1:9000,localhost:9001")
+    hosts = {"127.0.0.1:9000", "localhost:9001"}
+
+    assert function_settings(told(template)).callback_test_hosts == hosts
+    assert worker_settings(told(template, "worker")).callback_test_hosts == hosts
+
+
+@pytest.mark.parametrize("stage", ["cloud", "sam"])
+def test_a_stage_in_the_cloud_has_no_test_hosts_from_the_context_either(stage: str) -> None:
+    with pytest.raises(AssertionError):
+        deployed(stage, callback_test_hosts="127.0.0.1:9000")
 
 
 def test_an_upstream_without_encryption_is_refused_from_the_context_too() -> None:
