@@ -17,8 +17,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from tests.support.receivers import Receiver
 from tests.support.scripted_upstream import Exchange, ScriptedUpstream, hangs, refuses, speaks
+from volcengine_client import verify
+from volcengine_client.clock import SystemClock
 from volcengine_gateway.server import main
 
 ADMIN_KEY = "canary-admin-key"
@@ -98,11 +102,12 @@ class Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Process]:
-    """Run the server on a free port, with its account in `.env`."""
+async def running(folder: Path, upstream: ScriptedUpstream, **settings: str) -> AsyncIterator[Process]:
+    """Run the server on a free port, with its account in `.env`, and other settings."""
     (folder / ".env").write_text(
         f"VOLCENGINE_TTS_APPID=1000000001\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n"
         f"VOLCENGINE_TTS_CONCURRENCY=2\nADMIN_API_KEY={ADMIN_KEY}\nVOLCENGINE_TTS_ENDPOINT={upstream.url}\n"
+        + "".join(f"{name}={value}\n" for name, value in settings.items())
     )
     program = "import sys; from volcengine_gateway.server import main; sys.exit(main())"
     process = await asyncio.create_subprocess_exec(
@@ -300,3 +305,50 @@ async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
 
     assert second.returncode == 3
     assert b"in use by another server" in told
+
+
+async def test_a_jobs_end_is_told_and_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    async def elsewhere(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=307, headers={"Location": receiver.url("/elsewhere")})
+
+    job = {"tasks": [{"text": TEXT, "encoding": "pcm"}]}
+    async with ScriptedUpstream(speaks(PCM)) as upstream, Receiver() as receiver, Receiver(elsewhere) as redirecting:
+        settings = {
+            "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS": f"{receiver.test_host()},{redirecting.test_host()}",
+            "VOLCENGINE_TTS_WEBHOOK_KEY": "canary-webhook-key",
+        }
+        callbacks = []
+        async with (
+            running(tmp_path, upstream, **settings) as serving,
+            aiohttp.ClientSession(serving.url, headers={"Admin-API-Key": ADMIN_KEY}) as session,
+        ):
+            for url in (receiver.url("/canary"), redirecting.url()):
+                async with session.post("/jobs", json={**job, "callback_url": url}) as answer:
+                    address = answer.headers["Location"]
+                while not (told := await _ended(session, address))["callback"]["attempts"]:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.02)
+                callbacks.append(told["callback"])
+            await serving.stopped_by(signal.SIGTERM)
+
+        [received] = receiver.received
+        assert callbacks == [{"state": "delivered", "attempts": 1}, {"state": "pending", "attempts": 1}]
+        assert verify(received.headers, received.body, "canary-webhook-key", SystemClock().wall_ms() // 1_000)
+        assert len(redirecting.received) == 1
+        assert "canary" not in "".join(serving.log)
+
+
+async def test_a_callback_that_leads_inside_is_refused(tmp_path: Path) -> None:
+    urls = ["http://127.0.0.1:9/", "https://127.0.0.1/", "https://localhost/", "https://169.254.169.254/", "file:///a"]
+    async with (
+        ScriptedUpstream(speaks(PCM)) as upstream,
+        running(tmp_path, upstream) as serving,
+        aiohttp.ClientSession(serving.url, headers={"Admin-API-Key": ADMIN_KEY}) as session,
+    ):
+        answers = []
+        for url in urls:
+            async with session.post("/jobs", json={"tasks": [{"text": TEXT}], "callback_url": url}) as answer:
+                error = (await answer.json())["error"]
+                answers.append((answer.status, error["code"], [one["field"] for one in error["details"]["fields"]]))
+
+    assert answers == [(422, "invalid_request", ["callback_url"])] * len(urls)
+    assert upstream.requests == []
