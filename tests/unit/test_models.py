@@ -237,8 +237,17 @@ def test_a_result_as_a_dict_is_what_the_gateway_answers() -> None:
         "audio_url": None,
         "duration_ms": None,
         "characters": 3,
+        "bought": False,
+        "pending": False,
         "error": {"code": "answer_full", "message": "full", "retryable": True},
     }
+
+
+def test_a_result_is_audio_or_an_error_or_still_to_come() -> None:
+    """I4."""
+    assert TaskResult(task_id="a", pending=True).audio == b""
+    with pytest.raises(ValidationError):
+        TaskResult(task_id="a", pending=True, audio_base64="eA==")
 
 
 def test_a_response_survives_json() -> None:
