@@ -12,11 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.gateway import KeptJournal, Remaining
+from tests.support.gateway import Remaining
 from tests.support.jobs import Workshop
-from volcengine_gateway.gateway import Gateway
-from volcengine_gateway.routes import Routes
-from volcengine_gateway.settings import Settings
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 
@@ -41,25 +38,15 @@ class JobDoor:
         url: Where it is.
     """
 
-    def __init__(self, folder: Path, *, limit: int = 10, speak_ms: int = 5) -> None:
+    def __init__(self, folder: Path, *, limit: int = 10, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.workshop = Workshop(folder, limit=limit, speak_ms=speak_ms)
+        self.workshop = Workshop(folder, limit=limit)
         self.refusals: list[Refusal] = []
         self.refused_path = "/"
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.is_working = True
         self.url = ""
-        self._routes = Routes(
-            Gateway(
-                Settings(callers_credentials="with_admin_key"),
-                keys=self.workshop.keys,
-                table=self.workshop._table,
-                voice=self.workshop.voice,
-                clock=self.workshop.clock,
-                journal=KeptJournal(),
-                jobs=self.workshop.jobs,
-            )
-        )
+        self._routes = self.workshop.bench(**settings).routes
 
     async def live(self, ready: threading.Event, stop: asyncio.Event) -> None:
         """Serve and work until told to stop."""

@@ -18,6 +18,7 @@ from tests.support.upstream_thread import ACCESS_KEY, APP_ID, upstream_in_a_thre
 
 LIMIT = 4
 VOICE = "BV001_streaming"
+SILENT = {"text": "\u200b"}  # nothing that a voice could read
 
 
 @pytest.fixture
@@ -252,15 +253,14 @@ def test_a_broken_table_is_told_by_its_lines(line: CommandLine, tmp_path: Path, 
 
 
 def test_an_estimate_buys_nothing_and_needs_no_credentials(upstream: Upstream, tmp_path: Path) -> None:
-    tasks = write_tasks(tmp_path / "tasks.jsonl", [{"text": "Hello."}, {"text": "Hello."}, {"text": "你好。"}])
+    tasks = write_tasks(tmp_path / "tasks.jsonl", [{"text": "Hello."}, {"text": "Hello."}, {"text": "你好。"}, SILENT])
     line = CommandLine({"VOLCENGINE_TTS_ENDPOINT": upstream.url})
     ended = line.run("batch", tasks, "-o", tmp_path / "out", "--estimate", "--concurrency", "2")
 
     assert ended.code == 0, ended.said
-    figures = dict(row.split(None, 1) for row in ended.out.splitlines())
-    assert figures["tasks"].strip() == "3"
-    assert figures["calls"].strip() == "2"
-    assert figures["characters"].strip() == "9"
+    figures = {name: figure.strip() for name, figure in (row.strip().split(None, 1) for row in ended.out.splitlines())}
+    assert (figures["tasks"], figures["saved"], figures["refused"], figures["calls"]) == ("4", "1", "1", "2")
+    assert figures["characters"] == "9"
     assert "2 calls at once" in figures["expected"]
     assert bought(upstream) == 0
     assert not (tmp_path / "out").exists()

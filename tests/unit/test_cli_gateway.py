@@ -138,15 +138,19 @@ def test_a_cancelled_job_is_handed_in_anew(line: CommandLine, door: JobDoor, tmp
     assert submitted(door) == 2
 
 
-def test_an_estimate_knows_the_gateways_limit_and_hands_nothing_in(
+def test_an_estimate_knows_what_the_gateway_has_spoken_and_hands_nothing_in(
     line: CommandLine, door: JobDoor, tmp_path: Path
 ) -> None:
     with GatewayClient(door.url, ADMIN_KEY) as client:
-        client.generate_batch_sync([TaskItem(text="Hello.")])
+        client.generate_batch_sync([TaskItem(text="Number 3.")])
     ended = line.run("batch", number_list(tmp_path / "tasks.jsonl", 9), "--estimate", "-o", tmp_path / "out")
 
-    assert f"{LIMIT} calls at once" in ended.out
-    assert submitted(door) == 0
+    figures = {name: figure.strip() for name, figure in (row.strip().split(None, 1) for row in ended.out.splitlines())}
+    assert (figures["tasks"], figures["saved"], figures["calls"], figures["characters"]) == ("9", "1", "8", "72")
+    assert f"{LIMIT} calls at once" in figures["expected"]
+    assert submitted(door) == 1  # for the estimate
+    assert sum(door.workshop.bought().values()) == 1
+    assert line.run("jobs", "list").out.count("queued") == 0
 
 
 def test_a_gateway_that_is_out_of_reach_is_told(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from volcengine_client.errors import (
 from volcengine_client.jobs import JobResult
 
 LIMIT = 3
+SILENT = "\u200b"  # nothing that a voice could read
 
 
 def tasks_of(count: int) -> list[TaskItem]:
@@ -63,6 +64,41 @@ async def test_a_batch_may_be_awaited(door: JobDoor) -> None:
         results = await client.generate_batch_async(tasks_of(2))
 
     assert [result.task_id for result in results] == ["task 0", "task 1"]
+
+
+def test_what_has_no_time_in_one_answer_is_waited_for(tmp_path: Path) -> None:
+    """Everything is bought once, and comes back in order."""
+    with opened(JobDoor(tmp_path, limit=LIMIT, request_deadline_ms=4_500)) as door:
+        door.workshop.voice.speak_ms = 100
+        with GatewayClient(door.url, ADMIN_KEY) as client:
+            results = client.generate_batch_sync(tasks_of(60))
+            audio = [client.audio_sync(result) for result in results]
+
+    assert audio == [f"Number {n}.".encode() for n in range(60)]
+    assert {result.audio_url is None for result in results} == {True, False}
+    assert sum(door.workshop.bought().values()) == 60
+
+
+def test_a_batch_of_more_than_a_request_takes_is_a_job(client: GatewayClient) -> None:
+    results = client.generate_batch_sync([TaskItem(text=f"Number {n % 40}.") for n in range(1_001)])
+
+    assert len(results) == 1_001
+    assert client.audio_sync(results[1_000]) == b"Number 0."
+
+
+def test_an_estimate_buys_nothing(client: GatewayClient, door: JobDoor) -> None:
+    estimate = client.estimate_sync([*tasks_of(10), TaskItem(text="Number 0."), TaskItem(text=SILENT)])
+
+    assert (estimate.tasks, estimate.calls, estimate.saved, len(estimate.refused)) == (12, 10, 1, 1)
+    assert (estimate.characters.bought, estimate.characters.saved, estimate.limit) == (90, 9, LIMIT)
+    assert not door.workshop.voice.spoken
+
+
+def test_audio_that_was_spoken_before_is_found_unless_it_should_not_be(client: GatewayClient, door: JobDoor) -> None:
+    for cache in (True, True, False):
+        client.generate_batch_sync(tasks_of(1), cache=cache)
+
+    assert sum(door.workshop.bought().values()) == 2
 
 
 def test_a_jobs_results_come_in_order_and_its_audio_downloads(client: GatewayClient, tmp_path: Path) -> None:
@@ -156,7 +192,7 @@ def test_errors_are_the_librarys_own_by_code(client: GatewayClient, door: JobDoo
     with pytest.raises(UnknownJobError):
         client.cancel_sync("../../pools/server")
     with pytest.raises(InvalidRequestError, match="callback"):
-        client.submit_sync(tasks_of(1), callback="?")
+        client.submit_sync(tasks_of(1), callback="?")  # type: ignore[call-arg]
     with GatewayClient(door.url, "wrong-key") as stranger, pytest.raises(AdminKeyError):
         stranger.job_sync("0" * 32)
 
@@ -239,6 +275,16 @@ def test_a_cut_connection_is_asked_again_under_the_same_key(client: GatewayClien
     assert len(keys) == 4
     assert keys[0] == keys[1] == keys[2] != keys[3]
     assert {len(key) for key in keys} == {32}
+
+
+def test_an_answer_that_was_lost_buys_nothing_twice(client: GatewayClient, door: JobDoor) -> None:
+    door.refusals = [Refusal(0, is_after=True)]
+    client.generate_batch_sync(tasks_of(3))
+    door.refusals = [Refusal(0, is_after=True)]
+    job = client.submit_sync(tasks_of(3), app="bookshop")
+
+    assert sum(door.workshop.bought().values()) == 3
+    assert [known.job_id for known in client.jobs_sync()] == [job.job_id]
 
 
 def test_reads_and_cancellations_are_asked_again(client: GatewayClient, door: JobDoor) -> None:

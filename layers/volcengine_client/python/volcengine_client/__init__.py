@@ -11,7 +11,7 @@ from volcengine_client.errors import (
     VolcengineError,
 )
 from volcengine_client.gateway_client import GatewayClient
-from volcengine_client.jobs import Job, JobPage, JobResult, PoolStatus
+from volcengine_client.jobs import Estimate, Job, JobResult, PoolStatus
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.webhooks import verify
@@ -22,10 +22,10 @@ __all__ = [
     "CallerError",
     "CapacityError",
     "CredentialsError",
+    "Estimate",
     "GatewayClient",
     "InvalidRequestError",
     "Job",
-    "JobPage",
     "JobResult",
     "PoolError",
     "PoolStatus",

@@ -14,9 +14,9 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import GatewayUnavailableError, VolcengineError, class_of
 from volcengine_client.gateway_answers import unreadable
 from volcengine_client.gateway_wire import GatewayWire
-from volcengine_client.jobs import Job, JobList, JobPage, JobResult, PoolStatus, Priority
-from volcengine_client.limits import JOB_PAGE_TASKS_MAX, POLL_MAX_MS, POLL_MS
-from volcengine_client.models import TaskItem, TaskResult
+from volcengine_client.jobs import Estimate, Job, JobList, JobPage, JobResult, PoolStatus
+from volcengine_client.limits import JOB_PAGE_TASKS_MAX, POLL_MAX_MS, POLL_MS, TASKS_MAX
+from volcengine_client.models import BatchResponse, TaskItem, TaskResult
 from volcengine_client.whole_file import write_whole
 
 T = TypeVar("T", bound=BaseModel)
@@ -24,7 +24,6 @@ T = TypeVar("T", bound=BaseModel)
 POOL_DEFAULT = "server"  # of a gateway's own account
 RESULTS_LATE_MAX = 20  # looks at a job that is over for results that are not told yet
 _TASKS = TypeAdapter(list[TaskItem])
-_RESULTS = TypeAdapter(list[TaskResult])
 
 
 class GatewayAsks:
@@ -43,26 +42,42 @@ class GatewayAsks:
         self._batch_ms = batch_ms
         self._clock = clock
 
-    async def batch(self, tasks: Sequence[TaskItem], app: str) -> list[TaskResult]:
+    async def batch(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> list[TaskResult]:
+        if len(tasks) > TASKS_MAX:
+            job = await self.submit(tasks, {"priority": "interactive", **fields})
+            return [result async for result in self.results(job.job_id, -1)]
         if not tasks:
             return []
-        body = await self._body(tasks, app)
+        body = await self._body(tasks, fields)
         said = await self._wire.ask("POST", "/generate-batch", body=body, answer_ms=self._batch_ms)
-        results = await asyncio.to_thread(_results_in, said)
-        if len(results) != len(tasks):
-            raise unreadable(f"it has {len(results)} results for {len(tasks)} tasks")
+        response = await asyncio.to_thread(_read, BatchResponse, said)
+        if len(response.results) != len(tasks):
+            raise unreadable(f"it has {len(response.results)} results for {len(tasks)} tasks")
+        return await self._finished(response)
+
+    async def _finished(self, response: BatchResponse) -> list[TaskResult]:
+        """Return a batch's results, those included with which a job goes on."""
+        results = list(response.results)
+        pending = {index for index, result in enumerate(results) if result.pending}
+        if pending and response.job is not None:
+            async for result in self.results(response.job.job_id, min(pending) - 1):
+                if result.index in pending:
+                    pending.remove(result.index)
+                    results[result.index] = result
+                if not pending:
+                    break
         return results
 
-    async def submit(
-        self, tasks: Sequence[TaskItem], app: str, priority: Priority, deadline_s: int | None, fields: dict[str, Any]
-    ) -> Job:
-        wishes = {"priority": priority, "deadline_s": deadline_s, **fields}
-        body = {**await self._body(tasks, app), **_given(wishes)}
-        return _read(Job, await self._wire.ask("POST", "/jobs", body=body))
+    async def estimate(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> Estimate:
+        body = await self._body(tasks, fields)
+        return _read(Estimate, await self._wire.ask("POST", "/jobs", query={"dry_run": "true"}, body=body))
 
-    async def _body(self, tasks: Sequence[TaskItem], app: str) -> dict[str, Any]:
+    async def submit(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> Job:
+        return _read(Job, await self._wire.ask("POST", "/jobs", body=await self._body(tasks, fields)))
+
+    async def _body(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> dict[str, Any]:
         told = await asyncio.to_thread(_TASKS.dump_python, list(tasks), exclude_none=True)
-        return {"tasks": told, "app": app, **_given({"account": self._account})}
+        return {"tasks": told, **_given({"account": self._account, **fields})}
 
     async def page(self, job_id: str, *, after: int = -1, limit: int = JOB_PAGE_TASKS_MAX) -> JobPage:
         query = {"after": str(after), "limit": str(limit)}
@@ -140,10 +155,3 @@ def _read(model: type[T], said: Any) -> T:
         return model.model_validate(said)
     except ValidationError:
         raise unreadable(f"it is no {model.__name__}") from None
-
-
-def _results_in(said: Any) -> list[TaskResult]:
-    try:
-        return _RESULTS.validate_python(said["results"])
-    except (KeyError, TypeError, ValidationError):
-        raise unreadable("it has no results") from None

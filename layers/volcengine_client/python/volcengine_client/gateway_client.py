@@ -18,13 +18,13 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 from volcengine_client.background import Background
 from volcengine_client.clock import SystemClock
 from volcengine_client.gateway_asks import GatewayAsks
 from volcengine_client.gateway_wire import GatewayWire
-from volcengine_client.jobs import Job, JobResult, PoolStatus, Priority
+from volcengine_client.jobs import Estimate, Job, JobResult, JobWishes, PoolStatus
 from volcengine_client.limits import CLIENT_BATCH_MS
 from volcengine_client.models import TaskItem, TaskResult
 
@@ -67,51 +67,47 @@ class GatewayClient:
 
     # --- batches ----------------------------------------------------------------
 
-    async def generate_batch_async(self, tasks: Sequence[TaskItem], *, app: str = "default") -> list[TaskResult]:
-        """Speak up to 1,000 tasks in one request, and return one result a task, in their order.
+    async def generate_batch_async(
+        self, tasks: Sequence[TaskItem], *, app: str = "default", cache: bool = True
+    ) -> list[TaskResult]:
+        """Speak a batch of any size, and return one result a task, in their order.
+
+        What the gateway has no time for in one answer goes on there as a job, for which this waits. Audio is in the
+        results or, where it is too much, behind an `audio_url`; `audio_async` returns it in both cases.
+
+        Args:
+            tasks: Up to 100,000.
+            app: Whose share of the pool it takes from.
+            cache: Whether audio that was spoken before will do.
 
         Raises:
             VolcengineError: The request failed, or every task did; then `details["results"]` has the results.
         """
-        return await self._background.call(self._asks.batch(tasks, app))
+        return await self._background.call(self._asks.batch(tasks, {"app": app, "cache": cache}))
 
-    def generate_batch_sync(self, tasks: Sequence[TaskItem], *, app: str = "default") -> list[TaskResult]:
-        """Speak up to 1,000 tasks in one request; see `generate_batch_async`."""
-        return self._background.run(self._asks.batch(tasks, app))
+    def generate_batch_sync(
+        self, tasks: Sequence[TaskItem], *, app: str = "default", cache: bool = True
+    ) -> list[TaskResult]:
+        """Speak a batch of any size; see `generate_batch_async`."""
+        return self._background.run(self._asks.batch(tasks, {"app": app, "cache": cache}))
+
+    async def estimate_async(self, tasks: Sequence[TaskItem], *, cache: bool = True) -> Estimate:
+        """Tell what a batch would take; nothing is bought."""
+        return await self._background.call(self._asks.estimate(tasks, {"cache": cache}))
+
+    def estimate_sync(self, tasks: Sequence[TaskItem], *, cache: bool = True) -> Estimate:
+        """Tell what a batch would take; see `estimate_async`."""
+        return self._background.run(self._asks.estimate(tasks, {"cache": cache}))
 
     # --- jobs -------------------------------------------------------------------
 
-    async def submit_async(
-        self,
-        tasks: Sequence[TaskItem],
-        *,
-        app: str = "default",
-        priority: Priority = "background",
-        deadline_s: int | None = None,
-        **fields: Any,
-    ) -> Job:
-        """Hand in a job of up to 100,000 tasks.
+    async def submit_async(self, tasks: Sequence[TaskItem], **wishes: Unpack[JobWishes]) -> Job:
+        """Hand in a job of up to 100,000 tasks, as many as fit into a body: 4 MiB, deployed."""
+        return await self._background.call(self._asks.submit(tasks, {**wishes}))
 
-        Args:
-            tasks: As many as fit into a body: 4 MiB, deployed.
-            app: Whose share of the pool it takes from.
-            priority: `background` waits behind everything interactive.
-            deadline_s: Seconds after which no call starts any more; None: whenever its turn comes.
-            fields: Others that the gateway knows, such as `callback_url`.
-        """
-        return await self._background.call(self._asks.submit(tasks, app, priority, deadline_s, fields))
-
-    def submit_sync(
-        self,
-        tasks: Sequence[TaskItem],
-        *,
-        app: str = "default",
-        priority: Priority = "background",
-        deadline_s: int | None = None,
-        **fields: Any,
-    ) -> Job:
+    def submit_sync(self, tasks: Sequence[TaskItem], **wishes: Unpack[JobWishes]) -> Job:
         """Hand in a job; see `submit_async`."""
-        return self._background.run(self._asks.submit(tasks, app, priority, deadline_s, fields))
+        return self._background.run(self._asks.submit(tasks, {**wishes}))
 
     async def job_async(self, job_id: str) -> Job:
         """Return how a job stands.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -11,6 +11,24 @@ from volcengine_client.models import TaskError, TaskResult
 Priority = Literal["interactive", "background"]
 
 OVER = frozenset({"done", "failed", "cancelled"})
+
+
+class JobWishes(TypedDict, total=False):
+    """How a job is to be done.
+
+    Attributes:
+        app: Whose share of the pool it takes from.
+        priority: `background`, the usual one, waits behind everything interactive.
+        deadline_s: Seconds from now after which no call starts any more; None: whenever its turn comes.
+        callback_url: Where its end is told; None: nowhere.
+        cache: Whether audio that was spoken before will do; it usually does.
+    """
+
+    app: str
+    priority: Priority
+    deadline_s: int | None
+    callback_url: str | None
+    cache: bool
 
 
 class Job(BaseModel):
@@ -61,11 +79,9 @@ class JobResult(TaskResult):
 
     Attributes:
         index: Its place in the job, from 0.
-        bought: Whether it was spoken for this job; False: its audio was found, or there is none.
     """
 
     index: int
-    bought: bool = False
 
 
 class JobPage(Job):
@@ -90,6 +106,42 @@ class JobList(BaseModel):
 
     jobs: list[Job]
     next_after: str | None = None
+
+
+class EstimatedCharacters(BaseModel):
+    """What a batch would cost, in characters as the upstream bills them.
+
+    Attributes:
+        bought: To be spoken.
+        saved: Found, or equal to another task's.
+        by_product: What is to be spoken, by what the upstream sells it as.
+    """
+
+    bought: int = 0
+    saved: int = 0
+    by_product: dict[str, int] = {}
+
+
+class Estimate(BaseModel):
+    """What a batch would take; nothing was bought to know it.
+
+    Attributes:
+        tasks: Of the batch.
+        calls: To the upstream, when none has to be repeated.
+        saved: Tasks whose audio is found, or equal to another's.
+        refused: Tasks that would fail, and why: index, task_id, error.
+        characters: What they cost.
+        expected_seconds: A guess from what calls took lately, with all of the limit.
+        limit: Calls at once.
+    """
+
+    tasks: int
+    calls: int
+    saved: int
+    refused: list[dict[str, Any]] = []
+    characters: EstimatedCharacters
+    expected_seconds: float
+    limit: int
 
 
 class SlotStatus(BaseModel):

@@ -130,7 +130,7 @@ def _result(index: int, task: TaskItem, outcome: Speech | VolcengineError) -> Ta
         return TaskResult(task_id=task_id, characters=characters, error=TaskError.of(outcome))
     audio_base64 = base64.b64encode(outcome.audio).decode()
     return TaskResult(
-        task_id=task_id, audio_base64=audio_base64, duration_ms=outcome.duration_ms, characters=characters
+        task_id=task_id, audio_base64=audio_base64, duration_ms=outcome.duration_ms, characters=characters, bought=True
     )
 
 

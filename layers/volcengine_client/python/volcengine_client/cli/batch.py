@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from volcengine_client.cli import access, endings
 from volcengine_client.cli.direct import speak_directly
 from volcengine_client.cli.endings import err, out
-from volcengine_client.cli.estimate import Estimate, estimate_of
+from volcengine_client.cli.estimate import figures_here, figures_there, shown
 from volcengine_client.cli.handed_in import JobRecord
 from volcengine_client.cli.progress import BatchProgress
-from volcengine_client.cli.remote import RemoteBatch, Wishes
-from volcengine_client.errors import VolcengineError
+from volcengine_client.cli.remote import RemoteBatch, parts_of
 from volcengine_client.gateway_client import GatewayClient
-from volcengine_client.jobs import Priority
-from volcengine_client.limits import CONCURRENCY_MAX, JOB_DEADLINE_MAX_S, VOICE_TYPE_CHARACTERS_MAX
+from volcengine_client.jobs import JobWishes, Priority
+from volcengine_client.limits import CONCURRENCY_DEFAULT, CONCURRENCY_MAX, JOB_DEADLINE_MAX_S, VOICE_TYPE_CHARACTERS_MAX
 from volcengine_client.manifest import MANIFEST
 from volcengine_client.out_folder import OutFolder
 from volcengine_client.task_file import read_tasks
@@ -57,7 +55,7 @@ def batch(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Speak a file of tasks into a folder; run it again to speak what is missing or has changed."""
     with endings.told():
-        wishes = Wishes(app=app, priority=priority, deadline_s=deadline_s)
+        wishes = JobWishes(app=app, priority=priority, deadline_s=deadline_s)
         out_folder = OutFolder(folder, read_tasks(tasks, voice_type=_voice(voice)))
         if access.gateway_address(gateway) is None:
             _batch_directly(out_folder, concurrency=concurrency, pool=pool, app=app, is_estimate=estimate)
@@ -71,7 +69,7 @@ def _batch_directly(
 ) -> None:
     limit = access.concurrency_of(concurrency)
     if is_estimate:
-        _tell(estimate_of(folder, limit=limit))
+        out.print(shown(figures_here(folder, limit=limit)))
         return
     with access.direct_client(limit, pool, app) as client:
         folder.begin()
@@ -79,9 +77,10 @@ def _batch_directly(
         _end(folder, progress, is_whole=_run(folder, progress, speak_directly(client, folder, progress)))
 
 
-def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: Wishes, *, is_estimate: bool) -> None:
+def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
     if is_estimate:
-        _tell(estimate_of(folder, limit=_limit_of(client)))
+        estimates = [client.estimate_sync([piece.task for piece in part]) for part in parts_of(folder.missing)]
+        out.print(shown(figures_there(folder, estimates, limit=CONCURRENCY_DEFAULT)))
         return
     folder.begin()
     progress = BatchProgress(err, folder.to_speak_count)
@@ -124,26 +123,6 @@ def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:
         raise typer.Exit(endings.INTERRUPTED)
     if progress.failed_count:
         raise typer.Exit(endings.SOME_FAILED)
-
-
-def _tell(estimate: Estimate) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("tasks", f"{estimate.tasks:,}")
-    table.add_row("there already", f"{estimate.found:,}")
-    table.add_row("like another", f"{estimate.alike:,}")
-    table.add_row("calls", f"{estimate.calls:,}")
-    table.add_row("characters", f"{estimate.characters:,}")
-    at_once = "one call at a time" if estimate.limit is None else f"{estimate.limit:,} calls at once"
-    table.add_row("expected", f"{-(-estimate.expected_ms // 1_000):,} s with {at_once}; a guess")
-    out.print(table)
-
-
-def _limit_of(client: GatewayClient) -> int | None:
-    """Return how many calls the gateway makes at once; None when it doesn't tell."""
-    try:
-        return client.status_sync().limit
-    except VolcengineError:
-        return None
 
 
 def _voice(voice: str | None) -> str | None:

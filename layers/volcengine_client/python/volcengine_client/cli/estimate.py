@@ -1,52 +1,93 @@
-"""What a batch will take: pure figures, nothing is bought."""
+"""What a batch will take: figures, nothing is bought."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from volcengine_client.limits import CALL_TIME_GUESS_MS
-from volcengine_client.out_folder import OutFolder, Piece
+from rich.table import Table
+
+from volcengine_client.jobs import Estimate
+from volcengine_client.limits import CALL_TIME_ESTIMATED_MS
+from volcengine_client.out_folder import OutFolder
 from volcengine_client.speech.text import characters_billed
+from volcengine_client.speech.v1 import refusal_of
+from volcengine_client.speech.voices import family_of
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Figures of a batch.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What is left to do in a folder.
 
     Attributes:
         tasks: In the list.
         found: Whose audio is there already.
-        alike: That sound like an earlier one, and are not spoken again.
+        saved: That sound like another task, or that the gateway has spoken before.
+        refused: That would fail.
         calls: To the upstream, when none has to be repeated.
-        characters: Of these calls, as the upstream bills them.
-        expected_ms: From the first call to the last, with *limit* calls at once; a guess.
-        limit: None when it is not known; then for one call at a time.
+        characters: Of these calls, as the upstream bills them, by what it sells them as.
+        expected_s: From the first call to the last; a guess.
+        limit: Calls at once.
     """
 
     tasks: int
     found: int
-    alike: int
+    saved: int
+    refused: int
     calls: int
-    characters: int
-    expected_ms: int
-    limit: int | None
+    characters: Mapping[str, int]
+    expected_s: float
+    limit: int
 
 
-def estimate_of(folder: OutFolder, *, limit: int | None) -> Estimate:
-    """Return what is left to do in a folder."""
-    calls = len(folder.missing)
-    return Estimate(
+def figures_here(folder: OutFolder, *, limit: int) -> Figures:
+    """Return the figures of a batch that is spoken from here."""
+    refused = [piece for piece in folder.missing if refusal_of(piece.task) is not None]
+    indexes = {piece.index for piece in refused}
+    called = [piece for piece in folder.missing if piece.index not in indexes]
+    products: Counter[str] = Counter()
+    for piece in called:
+        products[family_of(piece.task.voice_type).name] += characters_billed(piece.task.text)
+    return Figures(
         tasks=len(folder.pieces),
         found=folder.found_count,
-        alike=len(folder.pieces) - folder.found_count - calls,
-        calls=calls,
-        characters=characters_of(folder.missing),
-        expected_ms=-(-calls // (limit or 1)) * CALL_TIME_GUESS_MS,
+        saved=folder.to_speak_count - len(folder.missing),
+        refused=len(refused),
+        calls=len(called),
+        characters=products,
+        expected_s=-(-len(called) // limit) * CALL_TIME_ESTIMATED_MS / 1_000,
         limit=limit,
     )
 
 
-def characters_of(pieces: Sequence[Piece]) -> int:
-    """Return what pieces cost, in characters."""
-    return sum(characters_billed(piece.task.text) for piece in pieces)
+def figures_there(folder: OutFolder, estimates: Sequence[Estimate], *, limit: int) -> Figures:
+    """Return the figures of a batch that a gateway speaks, by what it estimates of its parts."""
+    products: Counter[str] = Counter()
+    for estimate in estimates:
+        products.update(estimate.characters.by_product)
+    return Figures(
+        tasks=len(folder.pieces),
+        found=folder.found_count,
+        saved=folder.to_speak_count - len(folder.missing) + sum(estimate.saved for estimate in estimates),
+        refused=sum(len(estimate.refused) for estimate in estimates),
+        calls=sum(estimate.calls for estimate in estimates),
+        characters=products,
+        expected_s=sum(estimate.expected_seconds for estimate in estimates),
+        limit=max((estimate.limit for estimate in estimates), default=limit),
+    )
+
+
+def shown(figures: Figures) -> Table:
+    """Return the figures as a person reads them."""
+    table = Table(show_header=False, box=None)
+    table.add_row("tasks", f"{figures.tasks:,}")
+    table.add_row("there already", f"{figures.found:,}")
+    table.add_row("saved", f"{figures.saved:,}")
+    table.add_row("refused", f"{figures.refused:,}")
+    table.add_row("calls", f"{figures.calls:,}")
+    table.add_row("characters", f"{sum(figures.characters.values()):,}")
+    for product, count in sorted(figures.characters.items()):
+        table.add_row(f"  {product}", f"{count:,}")
+    table.add_row("expected", f"{figures.expected_s:,.0f} s with {figures.limit:,} calls at once; a guess")
+    return table

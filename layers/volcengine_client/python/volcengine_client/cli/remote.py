@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
@@ -12,21 +11,12 @@ from volcengine_client.cli.handed_in import HandedIn, JobRecord
 from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.errors import CallerError, UnknownJobError, VolcengineError
 from volcengine_client.gateway_client import GatewayClient
-from volcengine_client.jobs import JobResult, Priority
+from volcengine_client.jobs import JobResult, JobWishes
 from volcengine_client.limits import DOWNLOADS_MAX, JOB_BODY_BYTES, JOB_TASKS_MAX, SLOTS_LOOK_MS
 from volcengine_client.models import TaskItem
 from volcengine_client.out_folder import OutFolder, Piece
 
 _TASK = TypeAdapter(TaskItem)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """How a gateway is to speak."""
-
-    app: str
-    priority: Priority
-    deadline_s: int | None
 
 
 class RemoteBatch:
@@ -35,7 +25,7 @@ class RemoteBatch:
     Cancelling it leaves the jobs to the gateway; the next run goes on with them.
     """
 
-    def __init__(self, client: GatewayClient, folder: OutFolder, progress: BatchProgress, wishes: Wishes) -> None:
+    def __init__(self, client: GatewayClient, folder: OutFolder, progress: BatchProgress, wishes: JobWishes) -> None:
         self._client = client
         self._folder = folder
         self._progress = progress
@@ -66,7 +56,7 @@ class RemoteBatch:
                 jobs.append(job)
                 for fingerprint in job.fingerprints:
                     missing.pop(fingerprint, None)
-        for pieces in _parts(list(missing.values())):
+        for pieces in parts_of(list(missing.values())):
             job = await self._hand_in(pieces)
             await asyncio.to_thread(self._record.add, job)
             jobs.append(job)
@@ -84,12 +74,7 @@ class RemoteBatch:
         return False
 
     async def _hand_in(self, pieces: Sequence[Piece]) -> HandedIn:
-        job = await self._client.submit_async(
-            [piece.task for piece in pieces],
-            app=self._wishes.app,
-            priority=self._wishes.priority,
-            deadline_s=self._wishes.deadline_s,
-        )
+        job = await self._client.submit_async([piece.task for piece in pieces], **self._wishes)
         fingerprints = [piece.fingerprint for piece in pieces]
         return HandedIn(gateway=self._client.address, job_id=job.job_id, fingerprints=fingerprints)
 
@@ -153,7 +138,7 @@ async def _fewer(fetches: set[asyncio.Task[None]], count: int) -> set[asyncio.Ta
     return fetches
 
 
-def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+def parts_of(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
     """Yield pieces as many as fit into one job each."""
     part: list[Piece] = []
     part_bytes = 0
