@@ -13,7 +13,6 @@ from volcengine_client.batch import speak, speak_batch
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
-    ConcurrencyExceededError,
     CredentialsError,
     DeadlineCutError,
     LoginRejectedError,
@@ -27,11 +26,10 @@ from volcengine_client.limits import (
     SERVER_REQUESTS_MAX,
     SERVER_STRANGERS_MAX,
 )
-from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport, TaskItem
+from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
-from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_client.speech.v1 import Speaker
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
     SERVER_POOL,
@@ -52,7 +50,7 @@ from volcengine_gateway.problems import UnknownRouteError
 from volcengine_gateway.report import report_of, slots_in_use, summary_of
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.settings import Settings
-from volcengine_gateway.voice import Voice
+from volcengine_gateway.voice import CountedSpeaker, Voice
 
 T = TypeVar("T")
 
@@ -212,7 +210,7 @@ class Gateway:
     async def _speak_once(self, ask: Ask) -> BatchResponse:
         """Speak a batch whose sound is kept: what is known is found, what has no time goes on as a job."""
         assert self._once is not None
-        speaker = _Counted(self.voice.speaker(ask.payer.login))
+        speaker = CountedSpeaker(self.voice.speaker(ask.payer.login))
 
         async def speak_rest(work: Outcomes, around: Callable[[Speaker], Speaker], deadline_at_ms: int) -> PoolReport:
             return await speak(
@@ -237,7 +235,7 @@ class Gateway:
         )
 
     async def _speak(self, request: BatchRequest, payer: Payer, deadline_at_ms: int) -> BatchResponse:
-        speaker = _Counted(self.voice.speaker(payer.login))
+        speaker = CountedSpeaker(self.voice.speaker(payer.login))
         response = await speak_batch(
             request.tasks,
             speaker=speaker,
@@ -358,21 +356,6 @@ class Gateway:
         pool = self._pools.looked_at(name)
         state = await pool.state()
         return None if state is None else tell(name, state, now_lo_ms=pool.now_lo_ms(), times=pool.times)
-
-
-class _Counted:
-    """A speaker whose refusals for concurrency are counted: they say that the account is used by others too."""
-
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
-        self.refused_count = 0
-
-    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
-        try:
-            return await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
-        except ConcurrencyExceededError:
-            self.refused_count += 1
-            raise
 
 
 def _spoken(payer: Payer, response: BatchResponse, *, refused: int) -> Spoken:

@@ -68,6 +68,44 @@ class CalledBack:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A slice of work on a job.
+
+    Attributes:
+        job_id: The job.
+        pool: The pool's name.
+        state: Of the job after it.
+        spoken: Tasks that got audio, bought or found.
+        failed: Tasks that got an error for good.
+        put_off: Tasks that were left to a later slice.
+        refused: Calls that the upstream refused for concurrency.
+        trouble: The code of what stood in the way; None: nothing did but time.
+    """
+
+    job_id: str
+    pool: str
+    state: str
+    spoken: int
+    failed: int
+    put_off: int
+    refused: int
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A message that comes again, since something was out of reach.
+
+    Attributes:
+        message_id: Its name in the queue.
+        code: The error's.
+    """
+
+    message_id: str
+    code: str
+
+
 class Journal(Protocol):
     """Where it is written."""
 
@@ -77,6 +115,14 @@ class Journal(Protocol):
 
     def answered(self, event: Answered) -> None:
         """Note a request."""
+        ...
+
+    def worked(self, event: Worked) -> None:
+        """Note a slice of work."""
+        ...
+
+    def put_off(self, event: PutOff) -> None:
+        """Note a message that comes again."""
         ...
 
     def called_back(self, event: CalledBack) -> None:
@@ -99,6 +145,12 @@ class LogJournal:
 
     def answered(self, event: Answered) -> None:
         self._write(logging.INFO, "answered", asdict(event))
+
+    def worked(self, event: Worked) -> None:
+        self._write(logging.INFO, "worked", asdict(event))
+
+    def put_off(self, event: PutOff) -> None:
+        self._write(logging.WARNING, "put_off", asdict(event))
 
     def called_back(self, event: CalledBack) -> None:
         self._write(logging.INFO, "called_back", asdict(event))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from volcengine_gateway.journal import Answered, CalledBack, Spoken, told_of_bug
+from volcengine_gateway.journal import Answered, CalledBack, PutOff, Spoken, Worked, told_of_bug
 
 
 class PowertoolsJournal:
@@ -38,6 +38,20 @@ class PowertoolsJournal:
         self._metrics.add_metric("RequestTime", MetricUnit.Milliseconds, event.duration_ms)
         self._tracer.put_annotation("route", event.route)
         self._tracer.put_annotation("status", str(event.status))
+
+    def worked(self, event: Worked) -> None:
+        self._logger.info("worked", extra=asdict(event))
+        metrics = EphemeralMetrics()
+        metrics.add_dimension("pool", event.pool)
+        metrics.add_metric("JobTasks", MetricUnit.Count, event.spoken)
+        metrics.add_metric("FailedJobTasks", MetricUnit.Count, event.failed)
+        metrics.add_metric("ConcurrencyRefusals", MetricUnit.Count, event.refused)
+        metrics.flush_metrics()
+        self._metrics.add_metric("Slices", MetricUnit.Count, 1)
+
+    def put_off(self, event: PutOff) -> None:
+        self._logger.warning("put_off", extra=asdict(event))
+        self._metrics.add_metric("MessagesPutOff", MetricUnit.Count, 1)
 
     def called_back(self, event: CalledBack) -> None:
         self._logger.info("called_back", extra=asdict(event))

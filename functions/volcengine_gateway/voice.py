@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from volcengine_client.clock import Clock
-from volcengine_client.speech.v1 import V1, Login, Speaker, Wire
+from volcengine_client.errors import ConcurrencyExceededError
+from volcengine_client.models import TaskItem
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.v1 import V1, Login, Speaker, Speech, Wire
 
 
 class Voice(Protocol):
@@ -38,3 +41,18 @@ class V1Voice:
 
     async def close(self) -> None:
         await self._wire.close()
+
+
+class CountedSpeaker:
+    """A speaker whose refusals for concurrency are counted: they say that the account is used by others too."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+        self.refused_count = 0
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        try:
+            return await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
+        except ConcurrencyExceededError:
+            self.refused_count += 1
+            raise

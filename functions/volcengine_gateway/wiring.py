@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from volcengine_client.clock import Clock
+from volcengine_client.errors import VolcengineError
 from volcengine_client.limits import SLICE_MARGIN_MS
 from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.gateway import Gateway
@@ -17,7 +18,7 @@ from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
-from volcengine_gateway.journal import Journal
+from volcengine_gateway.journal import Journal, PutOff
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.problems import guarded
 from volcengine_gateway.routes import Routes, TimeLeft
@@ -59,6 +60,7 @@ def errands_of(
         voice=V1Voice(settings.endpoint, clock=clock),
         weights=settings.weights,
         clock=clock,
+        journal=journal,
     )
     receivers = Receivers(settings.callback_test_hosts)
     return Errands(worker, Callbacks(store, keys=keys, receivers=receivers, clock=clock, journal=journal))
@@ -93,7 +95,10 @@ class Deliveries:
         return await guarded(running, lambda error: self._failed(error, record["messageId"]))
 
     def _failed(self, error: Exception, message_id: str) -> bool:
-        self._journal.bug(error, request_id=message_id)
+        if isinstance(error, VolcengineError):
+            self._journal.put_off(PutOff(message_id, error.code))
+        else:
+            self._journal.bug(error, request_id=message_id)
         return False
 
 

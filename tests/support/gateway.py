@@ -22,7 +22,7 @@ from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
 from volcengine_gateway.jobs.service import Jobs
-from volcengine_gateway.journal import Answered, CalledBack, Spoken, told_of_bug
+from volcengine_gateway.journal import Answered, CalledBack, PutOff, Spoken, Worked, told_of_bug
 from volcengine_gateway.routes import Routes
 from volcengine_gateway.secret import FixedKeys, Keys
 from volcengine_gateway.settings import Settings
@@ -125,6 +125,8 @@ class KeptJournal:
     requests: list[Answered] = field(default_factory=list)
     callbacks: list[CalledBack] = field(default_factory=list)
     bugs: list[dict[str, object]] = field(default_factory=list)
+    slices: list[Worked] = field(default_factory=list)
+    put_offs: list[PutOff] = field(default_factory=list)
 
     def spoken(self, event: Spoken) -> None:
         self.batches.append(event)
@@ -134,6 +136,12 @@ class KeptJournal:
 
     def called_back(self, event: CalledBack) -> None:
         self.callbacks.append(event)
+
+    def worked(self, event: Worked) -> None:
+        self.slices.append(event)
+
+    def put_off(self, event: PutOff) -> None:
+        self.put_offs.append(event)
 
     def bug(self, error: BaseException, *, request_id: str) -> None:
         self.bugs.append({"request_id": request_id, **told_of_bug(error)})

@@ -96,6 +96,7 @@ class Workshop:
             voice=self.voice,
             weights={},
             clock=self.clock,
+            journal=self.journal,
         )
 
     def errands(self) -> Errands:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from volcengine_client.clock import Clock
-from volcengine_gateway.journal import Journal
+from volcengine_client.errors import VolcengineError
+from volcengine_gateway.journal import Journal, PutOff
 from volcengine_gateway.problems import guarded
 
 WORKERS_MAX = 4  # messages that are worked on at once
@@ -63,5 +64,8 @@ class Crew:
         return await guarded(deliver(body, attempt), self._failed)
 
     def _failed(self, error: Exception) -> bool:
-        self._journal.bug(error, request_id="job")
+        if isinstance(error, VolcengineError):
+            self._journal.put_off(PutOff("job", error.code))
+        else:
+            self._journal.bug(error, request_id="job")
         return False

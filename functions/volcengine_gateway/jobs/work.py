@@ -77,14 +77,18 @@ class JobWork:
         on_whole: Told of each chunk whose tasks all have an outcome, in order.
 
     Attributes:
-        has_moved: Whether any task got its outcome.
+        spoken_count: Tasks that got audio.
+        failed_count: Tasks that got an error for good.
+        put_off_count: Tasks that were left to a later slice.
         trouble: The last error that may be over in a later slice.
     """
 
     def __init__(
         self, job: Job, *, files: Files, kept: KeptSpeech, on_whole: Callable[[Whole], Awaitable[None]]
     ) -> None:
-        self.has_moved = False
+        self.spoken_count = 0
+        self.failed_count = 0
+        self.put_off_count = 0
         self.trouble: VolcengineError | None = None
         self._job = job
         self._files = files
@@ -95,10 +99,14 @@ class JobWork:
         self._names: dict[int, str] = {}
         self._next_whole = job.whole_chunk_count
         self._spoken: dict[str, Kept] = {}  # in this slice
-        self._put_off_count = 0
         self._stopped_by: VolcengineError | None = None
         self._changed = asyncio.Event()
         self._noting = asyncio.Lock()
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether any task got its outcome."""
+        return bool(self.spoken_count or self.failed_count)
 
     # --- what is spoken ---------------------------------------------------------
 
@@ -109,7 +117,7 @@ class JobWork:
     async def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
         for number in range(self._job.whole_chunk_count, self._job.chunk_count):
             await self._until_open(JOB_CHUNK_TASKS - 1)
-            if self._put_off_count >= JOB_CHUNK_TASKS:
+            if self.put_off_count >= JOB_CHUNK_TASKS:
                 break
             chunk = await self._load(number)
             for index in sorted(chunk.left):
@@ -125,14 +133,14 @@ class JobWork:
                 assert outcome.kept_as is not None
                 kept = self._spoken[outcome.kept_as] = Kept(outcome.kept_as, outcome.duration_ms)
                 chunk.settle(_found(one, task, kept, is_bought=one == index))
-                self.has_moved = True
+                self.spoken_count += 1
             elif outcome.retryable or isinstance(outcome, LoginRejectedError):
                 chunk.left.discard(one)
-                self._put_off_count += 1
+                self.put_off_count += 1
                 self.trouble = outcome
             else:
                 chunk.settle(failed_outcome(one, task, outcome, characters=characters_billed(task.text)))
-                self.has_moved = True
+                self.failed_count += 1
         self._changed.set()
 
     def settle_rest(self, error: VolcengineError) -> None:
@@ -186,7 +194,7 @@ class JobWork:
             kept = self._spoken.get(name) or found.get(name)
             if kept is not None:
                 chunk.settle(_found(index, tasks[index], kept, is_bought=False))
-                self.has_moved = True
+                self.spoken_count += 1
         self._names.update(names)
         self._chunks[number] = chunk
         return chunk

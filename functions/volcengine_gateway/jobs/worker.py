@@ -19,6 +19,7 @@ from volcengine_client.errors import (
 )
 from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS
 from volcengine_client.pool.holder import Terms
+from volcengine_client.speech.v1 import Speaker
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.jobs.callbacks import announce
 from volcengine_gateway.jobs.job import (
@@ -35,9 +36,10 @@ from volcengine_gateway.jobs.job import (
 from volcengine_gateway.jobs.kept import KeepingSpeaker, KeptSpeech
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.work import JobWork
+from volcengine_gateway.journal import Journal, Worked
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.secret import Keys
-from volcengine_gateway.voice import Voice
+from volcengine_gateway.voice import CountedSpeaker, Voice
 
 AGAIN_MS = 1_000  # after the end of another's claim
 STOPPED = CapacityError("this worker is about to end; another goes on")
@@ -53,6 +55,7 @@ class Worker:
         voice: The way to the upstream.
         weights: Shares of apps against each other; an app that is not named has 1.
         clock: Of this process.
+        journal: Told of each slice.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Worker:
         voice: Voice,
         weights: Mapping[str, int],
         clock: Clock,
+        journal: Journal,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -71,6 +75,7 @@ class Worker:
         self._voice = voice
         self._weights = weights
         self._clock = clock
+        self._journal = journal
         self._works: set[JobWork] = set()
         self._is_stopped = False
 
@@ -120,13 +125,16 @@ class Worker:
             assert over is not None
             await announce(self._store, over)
             return True
-        has_moved, trouble = await self._speak(job, account, keyring, slice_ms=slice_ms)
+        speaker = CountedSpeaker(self._voice.speaker(account.login))
+        work = await self._speak(job, account, keyring, speaker, slice_ms=slice_ms)
+        trouble = await self._lasting(work.trouble, account, keyring)
         ended = await self._store.change(
             job_id,
             lambda job: released(
-                job, worker_id=worker_id, has_moved=has_moved, trouble=trouble, now_ms=self._clock.wall_ms()
+                job, worker_id=worker_id, has_moved=work.has_moved, trouble=trouble, now_ms=self._clock.wall_ms()
             ),
         )
+        self._journal.worked(_worked(ended or job, work, trouble, refused=speaker.refused_count))
         if ended is not None and ended.is_over:
             await announce(self._store, ended)
         elif ended is not None:
@@ -145,10 +153,8 @@ class Worker:
             wait_ms = busy_ms(job, worker_id=worker_id, now_ms=self._clock.wall_ms()) + AGAIN_MS
             await self._store.queue.send(job_id, delay_ms=min(wait_ms, JOB_STALL_WAIT_MAX_MS))
 
-    async def _speak(
-        self, job: Job, account: Account, keyring: Keyring, *, slice_ms: int
-    ) -> tuple[bool, VolcengineError | None]:
-        """Speak what the slice has time for; return whether anything came of it, and what stood in its way."""
+    async def _speak(self, job: Job, account: Account, keyring: Keyring, speaker: Speaker, *, slice_ms: int) -> JobWork:
+        """Speak what the slice has time for."""
 
         async def note(whole: Whole) -> None:
             await self._store.change(job.job_id, lambda now: advanced(now, whole))
@@ -173,7 +179,7 @@ class Worker:
         speaking = asyncio.create_task(
             speak(
                 work,
-                speaker=KeepingSpeaker(self._voice.speaker(account.login), kept),
+                speaker=KeepingSpeaker(speaker, kept),
                 pool=self._pools.of(account.pool),
                 terms=terms,
                 clock=self._clock,
@@ -189,7 +195,7 @@ class Worker:
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
         await work.note(is_last=True)
-        return work.has_moved, await self._lasting(work.trouble, account, keyring)
+        return work
 
     async def _lasting(
         self, trouble: VolcengineError | None, account: Account, keyring: Keyring
@@ -210,6 +216,19 @@ class Worker:
                     work.stop(JobCancelledError("the job was cancelled"))
                     return
                 await work.note()
+
+
+def _worked(job: Job, work: JobWork, trouble: VolcengineError | None, *, refused: int) -> Worked:
+    return Worked(
+        job_id=job.job_id,
+        pool=job.account,
+        state=job.state,
+        spoken=work.spoken_count,
+        failed=work.failed_count,
+        put_off=work.put_off_count,
+        refused=refused,
+        trouble=None if trouble is None else trouble.code,
+    )
 
 
 def _account_of(keyring: Keyring, pool: str) -> Account | None:

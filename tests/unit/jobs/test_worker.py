@@ -41,6 +41,8 @@ async def test_every_task_of_a_job_has_its_own_audio_in_input_order(workshop: Wo
     assert [result["index"] for result in results] == list(range(250))
     assert [await workshop.audio(result) for result in results] == [text.encode() for text in _texts(250)]
     assert workshop.messages.sent == [(job_id, 0)]
+    [slice_] = workshop.journal.slices
+    assert (slice_.state, slice_.spoken, slice_.failed, slice_.trouble) == ("done", 250, 0, None)
 
 
 async def test_equal_tasks_are_spoken_once(workshop: Workshop) -> None:
