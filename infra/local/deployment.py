@@ -63,9 +63,11 @@ class Deployment:
         )
 
 
-def fingerprint(*, stage: str, upstream_url: str) -> str:
+def fingerprint(*, stage: str, upstream_url: str, callback_test_hosts: str) -> str:
     """Return what is the same as long as a deployment would come out the same."""
-    digest = hashlib.sha256(f"{stage} {upstream_url} {sys.version} {platform.platform()}".encode())
+    digest = hashlib.sha256(
+        f"{stage} {upstream_url} {callback_test_hosts} {sys.version} {platform.platform()}".encode()
+    )
     for path in sorted(_sources()):
         digest.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
@@ -94,20 +96,23 @@ def present(endpoint_url: str) -> Deployment | None:
     return Deployment(**held)
 
 
-async def deploy(places: Places, *, stage: str, upstream_url: str, endpoint_url: str) -> Deployment:
+async def deploy(
+    places: Places, *, stage: str, upstream_url: str, callback_test_hosts: str, endpoint_url: str
+) -> Deployment:
     """Bootstrap and deploy the CDK app with the CDK's own command line.
 
     Raises:
         LocalStackError: The app can't be synthesised; nothing was touched.
         DeploymentError: The emulated AWS refused.
     """
-    wanted = fingerprint(stage=stage, upstream_url=upstream_url)
+    wanted = fingerprint(stage=stage, upstream_url=upstream_url, callback_test_hosts=callback_test_hosts)
     shutil.rmtree(places.assembly, ignore_errors=True)
     outputs = places.directory / "outputs.json"
     outputs.unlink(missing_ok=True)
     cdk = Cdk(places, endpoint_url)
     is_bootstrapped, is_synthesised = await asyncio.gather(
-        cdk.bootstrap(), cdk.synth(stage=stage, upstream_endpoint=upstream_url)
+        cdk.bootstrap(),
+        cdk.synth(stage=stage, upstream_endpoint=upstream_url, callback_test_hosts=callback_test_hosts),
     )
     if not is_synthesised:
         raise LocalStackError(f"the CDK app can't be synthesised:\n{last_lines(places.log('synth'))}")

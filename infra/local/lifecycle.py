@@ -71,8 +71,7 @@ def running(places: Places, wanted: Settings) -> Stack | None:
         return None  # an older version's
     if any(daemon.process is None for daemon in _daemons(record)):
         return None
-    now = deployment.fingerprint(stage=wanted.stage, upstream_url=stack["upstream_url"])
-    return Stack(**stack) if record["fingerprint"] == now else None
+    return Stack(**stack) if record["fingerprint"] == _fingerprint(wanted, stack["upstream_url"]) else None
 
 
 def is_anything_up(places: Places) -> bool:
@@ -160,10 +159,22 @@ async def _start(places: Places, wanted: Settings, *, clock: Clock, say: Say) ->
 
 async def _deployed(places: Places, wanted: Settings, *, aws_url: str, upstream_url: str, say: Say) -> Deployment:
     made = deployment.present(aws_url)
-    if made is not None and made.fingerprint == deployment.fingerprint(stage=wanted.stage, upstream_url=upstream_url):
+    if made is not None and made.fingerprint == _fingerprint(wanted, upstream_url):
         return made
     say("deploying with the CDK (half a minute; not again until something changes)")
-    return await deployment.deploy(places, stage=wanted.stage, upstream_url=upstream_url, endpoint_url=aws_url)
+    return await deployment.deploy(
+        places,
+        stage=wanted.stage,
+        upstream_url=upstream_url,
+        callback_test_hosts=wanted.callback_test_hosts,
+        endpoint_url=aws_url,
+    )
+
+
+def _fingerprint(wanted: Settings, upstream_url: str) -> str:
+    return deployment.fingerprint(
+        stage=wanted.stage, upstream_url=upstream_url, callback_test_hosts=wanted.callback_test_hosts
+    )
 
 
 def _fill_secret(made: Deployment, wanted: Settings, aws_url: str) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 from dotenv import dotenv_values
 
 from infra.local.errors import LocalStackError
-from infra.stages import is_safe_address
+from infra.stages import TEST_HOST, is_safe_address
 from volcengine_client.limits import CONCURRENCY_DEFAULT, CONCURRENCY_MAX
 
 Stage = Literal["local", "test"]
@@ -26,6 +26,7 @@ NAMES = frozenset(
         "VOLCENGINE_TTS_APPID",
         "VOLCENGINE_TTS_ACCESS_KEY",
         "VOLCENGINE_TTS_CONCURRENCY",
+        "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS",
         "ADMIN_API_KEY",
         "LOCAL_AWS_PORT",
         "LOCAL_UPSTREAM_PORT",
@@ -46,6 +47,7 @@ class Settings:
         access_key: The same account's key.
         concurrency: The account's limit, which is the simulator's too.
         admin_key: The key of the gateway; None: the one that the deployment generates.
+        callback_test_hosts: `host:port` of each on this machine to which callbacks may go, separated by commas.
         aws_port: Where the emulated AWS listens; None: where it listened last, or a free port.
         upstream_port: The same for the simulator.
     """
@@ -56,6 +58,7 @@ class Settings:
     access_key: str = field(default=SIMULATED_ACCESS_KEY, repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
     admin_key: str | None = field(default=None, repr=False)
+    callback_test_hosts: str = ""
     aws_port: int | None = None
     upstream_port: int | None = None
 
@@ -96,6 +99,7 @@ def parsed(values: Mapping[str, str | None]) -> Settings:
         access_key=given.get("VOLCENGINE_TTS_ACCESS_KEY", SIMULATED_ACCESS_KEY),
         concurrency=_number(given, "VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_MAX) or CONCURRENCY_DEFAULT,
         admin_key=given.get("ADMIN_API_KEY"),
+        callback_test_hosts=_test_hosts(given.get("VOLCENGINE_TTS_CALLBACK_TEST_HOSTS", "")),
         aws_port=_number(given, "LOCAL_AWS_PORT", 65_535),
         upstream_port=_number(given, "LOCAL_UPSTREAM_PORT", 65_535),
     )
@@ -115,6 +119,15 @@ def _stage(name: str) -> Stage:
         if name == stage:
             return stage
     raise LocalStackError(f"STAGE is {name!r}: the local stack has the stages {' and '.join(STAGES)}")
+
+
+def _test_hosts(text: str) -> str:
+    hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
+    if not all(map(TEST_HOST.fullmatch, hosts)):
+        raise LocalStackError(
+            f"VOLCENGINE_TTS_CALLBACK_TEST_HOSTS is {text!r}: expected HOST:PORT of each, separated by commas"
+        )
+    return ",".join(hosts)
 
 
 def _number(given: Mapping[str, str], name: str, most: int) -> int | None:

@@ -50,6 +50,19 @@ def test_a_number_that_makes_no_sense_is_refused_by_its_name(name: str, value: s
         parsed({name: value})
 
 
+def test_hosts_of_callbacks_are_taken_as_the_stage_wants_them() -> None:
+    wanted = parsed({"VOLCENGINE_TTS_CALLBACK_TEST_HOSTS": " 127.0.0.1:9000 , Localhost:9001,"})
+
+    assert wanted.callback_test_hosts == "127.0.0.1:9000,localhost:9001"
+    assert wanted.digest != parsed({}).digest
+
+
+@pytest.mark.parametrize("hosts", ["127.0.0.1", "http://127.0.0.1:9000", "a:0", "a:1 b:2"])
+def test_a_host_of_callbacks_without_a_port_is_refused(hosts: str) -> None:
+    with pytest.raises(LocalStackError, match="VOLCENGINE_TTS_CALLBACK_TEST_HOSTS"):
+        parsed({"VOLCENGINE_TTS_CALLBACK_TEST_HOSTS": hosts})
+
+
 def test_the_cloud_is_no_stage_of_the_local_stack() -> None:
     with pytest.raises(LocalStackError, match="STAGE is 'cloud'"):
         parsed({"STAGE": "cloud"})

@@ -19,7 +19,7 @@ import psutil
 
 from infra.local import embedded_aws, processes, settings
 from infra.local.lifecycle import Stack
-from infra.local.places import ROOT, Places, read
+from infra.local.places import LOOPBACK, ROOT, Places, port, read
 from infra.local.simulator import Simulator
 from infra.local.waiting import until
 from volcengine_client.clock import Clock, SystemClock
@@ -96,13 +96,19 @@ class Commands:
 
 @contextmanager
 def stack_of_stage(stage: str, **settings_beside: str) -> Iterator[Stack]:
-    """Keep a stack of *stage* up; settings beside that are named as `make up` takes them."""
+    """Keep a stack of *stage* up, where `receiver_port` is open to callbacks; other settings as for `make up`."""
     with directory_of_stage(stage) as directory:
-        commands = Commands(directory, stage, settings_beside)
+        hosts = f"{LOOPBACK}:{receiver_port(directory)}"
+        commands = Commands(directory, stage, {"VOLCENGINE_TTS_CALLBACK_TEST_HOSTS": hosts, **settings_beside})
         try:
             yield commands.up()
         finally:
             commands.down()
+
+
+def receiver_port(directory: Path | str) -> int:
+    """Return the port of this machine to which a stack's callbacks may go, the same one from run to run."""
+    return port(Places(Path(directory)), "receiver", wanted=None, setting="")
 
 
 @contextmanager

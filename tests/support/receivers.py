@@ -29,24 +29,27 @@ class Receiver:
     Args:
         answer: The status of each answer, the last one again and again; or what makes the answers.
         tls: With a certificate; None: plain http.
+        port: Where it listens; 0: at a free port.
 
     Attributes:
         received: What came, in order.
-        port: On 127.0.0.1.
+        port: Where it listens, on 127.0.0.1.
     """
 
-    def __init__(self, answer: Answering | Sequence[int] = (204,), *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, answer: Answering | Sequence[int] = (204,), *, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self.received: list[Received] = []
         self._answer = answer
         self._tls = tls
         self._runner: web.ServerRunner | None = None
-        self.port = 0
+        self.port = port
 
     async def __aenter__(self) -> Self:
         server = web.Server(self._take)
         self._runner = web.ServerRunner(server, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
