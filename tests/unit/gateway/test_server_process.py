@@ -203,6 +203,7 @@ def test_a_shared_table_without_a_region_is_a_clear_message(
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE", "VOLCENGINE_TTS_APPID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
     assert main([]) == 2
     assert "region" in capsys.readouterr().err
