@@ -159,6 +159,18 @@ def test_a_line_put_before_all_others_buys_one_text(line: CommandLine, upstream:
     ]
 
 
+def test_equal_sounds_stay_where_they_are(line: CommandLine, upstream: Upstream, tmp_path: Path) -> None:
+    tasks, out = write_tasks(tmp_path / "tasks.jsonl", [{"text": "Same."}, {"text": "Same."}]), tmp_path / "out"
+    line.run("batch", tasks, "-o", out)
+    before = {path.name: path.stat().st_ino for path in out.glob("*.mp3")}
+    (out / ".0123456789abcdef.part").write_text("left by a run that was killed")
+    line.run("batch", tasks, "-o", out)
+
+    assert {path.name: path.stat().st_ino for path in out.glob("*.mp3")} == before
+    assert not list(out.glob(".*"))
+    assert bought(upstream) == 1
+
+
 def test_a_failed_task_is_told_and_tried_again_next_time(line: CommandLine, upstream: Upstream, tmp_path: Path) -> None:
     tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
     write_tasks(tasks, [{"text": "Good."}, {"text": "Bad.", "voice_type": "no_such_voice"}])
@@ -364,8 +376,34 @@ def test_a_killed_run_is_gone_on_with(line: CommandLine, upstream: Upstream, tmp
     line.run("batch", tasks, "-o", out)
 
     assert audio_in(out) == {f"task_{n + 1:04}.mp3": spoken(f"{n}.") for n in range(200)}
-    assert bought(upstream) <= 200 + LIMIT + 1
+    assert bought(upstream) <= 200 + 2 * LIMIT
     assert there < 200
+
+
+def test_two_runs_do_not_share_a_folder(line: CommandLine, tmp_path: Path) -> None:
+    tasks, out = write_tasks(tmp_path / "tasks.jsonl", [{"text": f"{n}."} for n in range(300)]), tmp_path / "out"
+    process = line.start("batch", tasks, "-o", out)
+    until(out, 3)
+    second = line.run("batch", tasks, "-o", out)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+
+    assert second.code == 2
+    assert "another run is at work" in second.err
+    assert line.run("batch", tasks, "-o", out).code == 0
+
+
+def test_a_folder_that_goes_away_ends_the_run(line: CommandLine, upstream: Upstream, tmp_path: Path) -> None:
+    tasks, out = write_tasks(tmp_path / "tasks.jsonl", [{"text": f"{n}."} for n in range(300)]), tmp_path / "out"
+    process = line.start("batch", tasks, "-o", out)
+    until(out, 3)
+    out.rename(tmp_path / "elsewhere")
+    _, told = process.communicate(timeout=15)
+
+    assert process.returncode == 1
+    assert "No such file" in told
+    assert "Traceback" not in told
+    assert bought(upstream) < 300
 
 
 # --- how it is installed --------------------------------------------------------------------

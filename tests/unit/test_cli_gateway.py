@@ -231,6 +231,17 @@ def test_a_jobs_audio_is_downloaded_once(line: CommandLine, door: JobDoor, job_i
     assert fetched_count == sum(path.startswith("/audio/") for _, path, _ in door.asked) == 3
 
 
+def test_a_download_goes_on_where_it_was_cut(line: CommandLine, door: JobDoor, job_id: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line.run("jobs", "download", job_id, "-o", out)
+    (out / "00002-task_2.mp3").unlink()
+    line.run("jobs", "download", job_id, "-o", out)
+
+    assert audio_in(out).keys() == {"00001-one_two.wav", "00002-task_2.mp3", "00003-bad.mp3"}
+    assert [entry["index"] for entry in manifest_in(out)] == [0, 1, 2]
+    assert sum(path.startswith("/audio/") for _, path, _ in door.asked) == 4
+
+
 def test_a_cancelled_jobs_tasks_have_failed(line: CommandLine, door: JobDoor, tmp_path: Path) -> None:
     door.is_working = False
     with GatewayClient(door.url, ADMIN_KEY) as client:

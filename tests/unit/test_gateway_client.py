@@ -296,6 +296,14 @@ def test_reads_and_cancellations_are_asked_again(client: GatewayClient, door: Jo
     assert client.cancel_sync(job.job_id).state == "done"
 
 
+def test_a_long_outage_is_waited_out(client: GatewayClient, door: JobDoor) -> None:
+    """More than a single request is repeated."""
+    job = client.submit_sync(tasks_of(2))
+    door.refusals = [Refusal(503, '{"message":"Service Unavailable"}')] * 6
+
+    assert [result.index for result in client.results_sync(job.job_id)] == [0, 1]
+
+
 def test_a_gateway_that_is_not_there_is_told_so() -> None:
     with (
         GatewayClient("http://127.0.0.1:9") as client,

@@ -51,8 +51,15 @@ class Background:
         return await asyncio.wrap_future(self.start(work))
 
     def each(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """Yield what *items* yields, which runs on the loop."""
-        while (item := self.run(_next(items))) is not None:
+        """Yield what *items* yields, which runs on the loop; what it leaves behind is for the caller to settle."""
+        while True:
+            future = self.start(_next(items))
+            try:
+                item = future.result()
+            finally:
+                future.cancel()
+            if item is None:
+                return
             yield item
 
     async def each_async(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:

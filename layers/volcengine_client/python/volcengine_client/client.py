@@ -27,6 +27,8 @@ from volcengine_client.limits import (
     CONCURRENCY_DEFAULT,
     CONCURRENCY_MAX,
     DEFAULT_TIMES,
+    JOB_TASKS_MAX,
+    RESULTS_WAITING_MAX,
     WEIGHT_MAX,
     PoolTimes,
 )
@@ -135,16 +137,23 @@ class VolcengineConcurrentTTS:
         """
         return await self._background.call(self._batch(tasks, timeout_ms))
 
-    def generate_each(self, tasks: Sequence[TaskItem]) -> Speaking:
+    def generate_each(self, tasks: Sequence[TaskItem], *, ahead: int = RESULTS_WAITING_MAX) -> Speaking:
         """Speak a batch of any size, and yield `(index, result)` as each task is finished.
 
         Iterate over what is returned, with `for` or `async for`. Its `stop()` ends the batch without losing what is
         being spoken; leaving the loop early abandons that.
 
-        Raises, in the loop:
-            ValueError: The account was rejected, and nothing was bought.
+        Args:
+            tasks: Any number.
+            ahead: Results that may wait for the loop to come around, so that a slow one slows no calls down. A process
+                that is killed loses no more than these and the calls in progress.
+
+        Raises:
+            InvalidRequestError: *ahead* is no number from 1 on.
+            ValueError: In the loop: the account was rejected, and nothing was bought.
         """
-        return Speaking(tasks, self._speak, self._background)
+        _check_whole_number("ahead", ahead, JOB_TASKS_MAX)
+        return Speaking(Arrivals(tasks, window=self._terms.hold_max + ahead), self._speak, self._background)
 
     def generate_single_sync(
         self, text: str, voice_type: str = VOICE_TYPE_DEFAULT, task_id: str | None = None

@@ -23,6 +23,7 @@ T = TypeVar("T", bound=BaseModel)
 
 POOL_DEFAULT = "server"  # of a gateway's own account
 RESULTS_LATE_MAX = 20  # looks at a job that is over for results that are not told yet
+TROUBLED_LOOKS_MAX = 30  # looks in a row, each of several requests, that may come to nothing: minutes of an outage
 _TASKS = TypeAdapter(list[TaskItem])
 
 
@@ -85,31 +86,31 @@ class GatewayAsks:
 
     async def wait(self, job_id: str, timeout_ms: int | None) -> Job:
         until_ms = None if timeout_ms is None else self._clock.monotonic_ms() + timeout_ms
-        wait_ms = POLL_MS
-        while not (job := await self.page(job_id, limit=0)).is_over:
+        watch = _Watch(self, job_id, clock=self._clock)
+        while not (job := await watch.page(limit=0)).is_over:
             left_ms = POLL_MAX_MS if until_ms is None else until_ms - self._clock.monotonic_ms()
             if left_ms <= 0:
                 raise TimeoutError(f"job {job_id} is not over yet: {job.done + job.failed} of {job.tasks} tasks are")
-            await self._clock.sleep(min(wait_ms, left_ms))
-            wait_ms = min(POLL_MAX_MS, wait_ms * 3 // 2)
+            await watch.rest(most_ms=left_ms)
         return job
 
     async def results(self, job_id: str, after: int) -> AsyncGenerator[JobResult, None]:
-        wait_ms, late_count = POLL_MS, 0
+        watch = _Watch(self, job_id, clock=self._clock)
+        late_count = 0
         while True:
-            page = await self.page(job_id, after=after)
+            page = await watch.page(after=after)
             for result in page.results:
                 yield result
             if page.next_after is None:
                 return
             if page.results:
-                after, wait_ms, late_count = page.next_after, POLL_MS, 0
+                after, late_count = page.next_after, 0
+                watch.stir()
                 continue
             late_count += page.is_over
             if late_count >= RESULTS_LATE_MAX:
                 raise GatewayUnavailableError("the job is over, and the gateway does not tell all of its results")
-            await self._clock.sleep(wait_ms)
-            wait_ms = min(POLL_MAX_MS, wait_ms * 3 // 2)
+            await watch.rest()
 
     async def cancel(self, job_id: str) -> Job:
         return _read(Job, await self._wire.ask("DELETE", _job_path(job_id)))
@@ -140,6 +141,46 @@ class GatewayAsks:
     async def status(self, pool: str | None) -> PoolStatus:
         name = pool or (POOL_DEFAULT if self._account is None else f"account:{self._account}")
         return _read(PoolStatus, await self._wire.ask("GET", f"/pools/{quote(name, safe='')}"))
+
+
+class _Watch:
+    """Looks at one job again and again: seldomer while nothing happens, and through passing trouble.
+
+    Args:
+        asks: The gateway.
+        job_id: The job's.
+        clock: For waits.
+    """
+
+    def __init__(self, asks: GatewayAsks, job_id: str, *, clock: Clock) -> None:
+        self._asks = asks
+        self._job_id = job_id
+        self._clock = clock
+        self._wait_ms = POLL_MS
+        self._trouble_count = 0
+
+    async def page(self, *, after: int = -1, limit: int = JOB_PAGE_TASKS_MAX) -> JobPage:
+        """Look; raises only what does not pass, or has not for long."""
+        while True:
+            try:
+                page = await self._asks.page(self._job_id, after=after, limit=limit)
+            except VolcengineError as error:
+                self._trouble_count += 1
+                if not error.retryable or self._trouble_count >= TROUBLED_LOOKS_MAX:
+                    raise
+            else:
+                self._trouble_count = 0
+                return page
+            await self.rest()
+
+    async def rest(self, *, most_ms: int = POLL_MAX_MS) -> None:
+        """Wait for the next look."""
+        await self._clock.sleep(min(self._wait_ms, most_ms))
+        self._wait_ms = min(POLL_MAX_MS, self._wait_ms * 3 // 2)
+
+    def stir(self) -> None:
+        """Look more often again: something happened."""
+        self._wait_ms = POLL_MS
 
 
 def _job_path(job_id: str) -> str:

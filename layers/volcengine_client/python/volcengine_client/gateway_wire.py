@@ -112,7 +112,9 @@ class GatewayWire:
             CallerError: The address is no longer good; ask the gateway for the results again.
             GatewayUnavailableError: The file can't be had now.
         """
-        url = URL(address) if address.startswith(("http://", "https://")) else self._under(address)
+        # As it is: a signature is over its very characters.
+        is_whole = address.startswith(("http://", "https://"))
+        url = URL(address, encoded=True) if is_whole else self._under(address)
         request = Request("GET", url, {"Accept-Encoding": "identity"}, answer_bytes_max=UPSTREAM_ANSWER_BYTES_MAX)
         try:
             return await self._repeated(request)

@@ -81,7 +81,7 @@ CALLBACK_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
 WEBHOOK_TOLERANCE_S = 300  # how far a callback's time may be from its receiver's
 
 # --- the client -----------------------------------------------------------------
-RESULTS_WAITING_MAX = 2 * CONCURRENCY_MAX  # calls under way and results that nobody has taken yet, a batch
+RESULTS_WAITING_MAX = 1_000  # results a batch that nobody has taken yet, unless the caller wants another number
 CLIENT_ANSWER_MS = GATEWAY_TIMEOUT_MS + 5_000  # how long a gateway may take to answer, unless it speaks a batch ...
 CLIENT_BATCH_MS = SERVER_REQUEST_DEADLINE_MS + 30_000  # ... and when it does
 CLIENT_ANSWER_BYTES_MAX = 2 * SERVER_ANSWER_BYTES_MAX  # bytes an answer of a gateway

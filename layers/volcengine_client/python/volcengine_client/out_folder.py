@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import threading
 from collections import Counter
@@ -12,10 +11,11 @@ from pathlib import Path
 
 from volcengine_client.errors import VolcengineError
 from volcengine_client.file_names import file_names
+from volcengine_client.folder_lock import FolderLock
 from volcengine_client.manifest import MANIFEST, Entry, Manifest, fingerprint_of
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.whole_file import write_whole
+from volcengine_client.whole_file import part_beside, remove_parts, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class OutFolder:
         for piece in self.pieces:
             self._alike.setdefault(piece.fingerprint, []).append(piece)
         self._manifest = Manifest(folder)
-        self._known = {
-            entry.fingerprint: entry
-            for entry in self._manifest.read()
-            if entry.file is not None and entry.error is None and (folder / entry.file).is_file()
-        }
+        self._known: dict[str, dict[str, Entry]] = {}
+        for entry in self._manifest.read():
+            if entry.file is not None and entry.error is None and (folder / entry.file).is_file():
+                self._known.setdefault(entry.fingerprint, {})[entry.file] = entry
         self.missing = [alike[0] for fingerprint, alike in self._alike.items() if fingerprint not in self._known]
         self._entries: dict[int, Entry] = {}
         self._lock = threading.Lock()
+        self._own = FolderLock(folder)
 
     @property
     def found_count(self) -> int:
@@ -92,11 +92,14 @@ class OutFolder:
         """Make the folder, and bring what is there to the names that its tasks have now.
 
         Raises:
+            InvalidRequestError: Another run is at work in the folder.
             OSError: The folder can't be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._own.take()
+        remove_parts(self.folder)
         found = [piece for piece in self.pieces if piece.fingerprint in self._known]
-        moved = [piece for piece in found if self._known[piece.fingerprint].file != piece.file]
+        moved = [piece for piece in found if piece.file not in self._known[piece.fingerprint]]
         # Copied first, since a name may be another's that moves as well; and a name whose file changes is not to be
         # believed until its own sound is there.
         parts = {piece.index: self._copied(piece) for piece in moved}
@@ -128,9 +131,16 @@ class OutFolder:
         self.fail(piece, TaskError.of(error))
 
     def finish(self) -> None:
-        """Let the manifest have one line a task, in their order."""
-        with self._lock:
-            self._manifest.write(self._entries.values())
+        """Let the manifest have one line a task, in their order, and let other runs in.
+
+        Raises:
+            OSError: The folder can't be written.
+        """
+        try:
+            with self._lock:
+                self._manifest.write(self._entries.values())
+        finally:
+            self._own.give()
 
     def errors(self) -> Counter[str]:
         """Return how many tasks have no audio for which reason, the most frequent first."""
@@ -138,12 +148,12 @@ class OutFolder:
         return Counter(dict(codes.most_common()))
 
     def _found(self, piece: Piece) -> Entry:
-        return piece.entry(duration_ms=self._known[piece.fingerprint].duration_ms)
+        entry, *_ = self._known[piece.fingerprint].values()
+        return piece.entry(duration_ms=entry.duration_ms)
 
     def _copied(self, piece: Piece) -> Path:
-        file = self._known[piece.fingerprint].file
-        assert file is not None
-        part = self.folder / f".{secrets.token_hex(8)}.part"
+        file, *_ = self._known[piece.fingerprint]
+        part = part_beside(self.folder / piece.file)
         shutil.copyfile(self.folder / file, part)
         return part
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from volcengine_client.background import Background
 from volcengine_client.errors import BatchStoppedError, CredentialsError, LoginRejectedError, VolcengineError
-from volcengine_client.limits import RESULTS_WAITING_MAX
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.speech.text import characters_billed
 from volcengine_client.speech.v1 import Speech
@@ -24,12 +23,16 @@ LOGIN_REJECTED = "the upstream rejected this app id and access key; nothing was 
 class Arrivals:
     """The work of a batch, and its results in the order in which they come; lives on one event loop.
 
-    No more than `RESULTS_WAITING_MAX` results, and calls under way, wait for whoever takes them, so a batch of any
-    length needs the memory of a short one.
+    Args:
+        tasks: Of the batch.
+        window: Tasks that may be under way, or have results that nobody has dealt with, at once; so a batch of any
+            length needs the memory of a short one.
     """
 
-    def __init__(self, tasks: Sequence[TaskItem]) -> None:
+    def __init__(self, tasks: Sequence[TaskItem], *, window: int) -> None:
         self._tasks = tasks
+        self._window = window
+        self._is_one_out = False
         self._open: set[int] = set()
         self._next = 0
         self._settled: deque[tuple[int, Speech | VolcengineError]] = deque()
@@ -52,12 +55,15 @@ class Arrivals:
 
     async def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
         while self._next < len(self._tasks):
-            await self._until(lambda: len(self._open) + len(self._settled) < RESULTS_WAITING_MAX)
+            await self._until(self._has_room)
             index = self._next
             self._next += 1
             self._open.add(index)
             yield index, self._tasks[index]
         await self._until(lambda: not self._open)
+
+    def _has_room(self) -> bool:
+        return len(self._open) + len(self._settled) + self._is_one_out < self._window
 
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         if index in self._open:
@@ -78,12 +84,14 @@ class Arrivals:
         return self
 
     async def __anext__(self) -> Arrival:
-        """Return the next result.
+        """Return the next result; the one before is dealt with.
 
         Raises:
             CredentialsError: The account was rejected, and nothing was bought.
             VolcengineError: The batch could not be spoken at all.
         """
+        self._is_one_out = False
+        self._tell()
         while not self._settled:
             if self._failure is not None:
                 raise self._failure
@@ -92,7 +100,7 @@ class Arrivals:
             self._changed.clear()
             await self._changed.wait()
         index, outcome = self._settled.popleft()
-        self._tell()
+        self._is_one_out = True
         if isinstance(outcome, LoginRejectedError) and not self._has_spoken:
             raise CredentialsError(LOGIN_REJECTED) from outcome
         return index, _result(index, self._tasks[index], outcome)
@@ -140,18 +148,15 @@ class Speaking:
     Leaving the loop early, or cancelling it, abandons the calls under way, as closing does.
 
     Args:
-        tasks: Of the batch.
+        arrivals: Its work.
         speak: Speaks what it is given.
         background: Where it does.
     """
 
     def __init__(
-        self,
-        tasks: Sequence[TaskItem],
-        speak: Callable[[Arrivals], Coroutine[Any, Any, object]],
-        background: Background,
+        self, arrivals: Arrivals, speak: Callable[[Arrivals], Coroutine[Any, Any, object]], background: Background
     ) -> None:
-        self._arrivals = Arrivals(tasks)
+        self._arrivals = arrivals
         self._speak = speak
         self._background = background
         self._speaking: Future[None] | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -14,7 +17,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: It can't be written; nothing is left of it.
         ValueError: The path has no name.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = part_beside(path)
     try:
         part.write_bytes(content)
         part.replace(path)
@@ -22,3 +25,19 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
         raise
+
+
+def part_beside(path: Path) -> Path:
+    """Return a name for what will become *path*; nobody else has it.
+
+    Raises:
+        ValueError: The path has no name.
+    """
+    return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left of unfinished files; only where none is at work."""
+    for path in folder.glob(".*.part"):
+        if PART.fullmatch(path.name):
+            path.unlink(missing_ok=True)

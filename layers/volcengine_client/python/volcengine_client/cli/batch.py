@@ -74,7 +74,7 @@ def _batch_directly(
     with access.direct_client(limit, pool, app) as client:
         folder.begin()
         progress = BatchProgress(err, folder.to_speak_count)
-        _end(folder, progress, is_whole=_run(folder, progress, speak_directly(client, folder, progress)))
+        _end(folder, progress, is_whole=_run(folder, progress, speak_directly(client, folder, progress, ahead=limit)))
 
 
 def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
@@ -96,14 +96,22 @@ def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes,
 
 
 def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, bool]) -> bool:
-    """Do the work; tell whether it was not interrupted. The manifest is right in any case."""
+    """Do the work; tell whether it was not interrupted. The manifest is right in any case.
+
+    Raises:
+        typer.Exit: 1: the folder can't be written any more.
+    """
     try:
-        with progress:
-            return asyncio.run(work)
-    except KeyboardInterrupt:
-        return False
-    finally:
-        folder.finish()
+        try:
+            with progress:
+                return asyncio.run(work)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            folder.finish()
+    except OSError as exc:
+        endings.complain(f"{exc.filename or folder.folder}: {exc.strerror or exc}; the next run goes on from here")
+        raise typer.Exit(endings.SOME_FAILED) from None
 
 
 def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:

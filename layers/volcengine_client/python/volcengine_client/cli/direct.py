@@ -14,17 +14,20 @@ from volcengine_client.speaking import Speaking
 STOPPING = "Finishing what is being spoken; Ctrl-C again abandons it"
 
 
-async def speak_directly(client: VolcengineConcurrentTTS, folder: OutFolder, progress: BatchProgress) -> bool:
+async def speak_directly(
+    client: VolcengineConcurrentTTS, folder: OutFolder, progress: BatchProgress, *, ahead: int
+) -> bool:
     """Speak what is missing in a folder; tell whether all of it was tried.
 
-    When this is cancelled, what is being spoken is still finished and kept: it will be paid for.
+    No more than *ahead* results wait to be kept. When this is cancelled, what is being spoken is still finished and
+    kept: it will be paid for.
 
     Raises:
         CredentialsError: The account was rejected; nothing was bought.
         OSError: The folder can't be written.
     """
     pieces = folder.missing
-    speaking = client.generate_each([piece.task for piece in pieces])
+    speaking = client.generate_each([piece.task for piece in pieces], ahead=ahead)
     keeping = asyncio.create_task(_keep(client, speaking, folder, progress))
     try:
         await asyncio.shield(keeping)
@@ -40,11 +43,13 @@ async def _keep(
     client: VolcengineConcurrentTTS, speaking: Speaking, folder: OutFolder, progress: BatchProgress
 ) -> None:
     async for index, result in speaking:
+        if result.error is not None and result.error.code == BatchStoppedError.code:
+            return  # all that was spoken came before
         piece = folder.missing[index]
         await asyncio.to_thread(_settle, folder, piece, result)
         if result.error is None:
             progress.spoken(piece, folder.alike_count(piece))
-        elif result.error.code != BatchStoppedError.code:
+        else:
             progress.failed(folder.alike_count(piece))
         slots = client.slots()
         if slots is not None:
@@ -54,5 +59,5 @@ async def _keep(
 def _settle(folder: OutFolder, piece: Piece, result: TaskResult) -> None:
     if result.error is None:
         folder.keep(piece, result, result.audio)
-    elif result.error.code != BatchStoppedError.code:
+    else:
         folder.fail(piece, result.error)

@@ -6,13 +6,16 @@ import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from volcengine_client.cli.remote import fewer
 from volcengine_client.errors import VolcengineError
 from volcengine_client.file_names import EXTENSIONS, file_names
+from volcengine_client.folder_lock import FolderLock
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobResult
+from volcengine_client.limits import DOWNLOADS_MAX
 from volcengine_client.manifest import MANIFEST, Entry, Manifest
 from volcengine_client.models import TaskError, TaskItem
-from volcengine_client.whole_file import write_whole
+from volcengine_client.whole_file import remove_parts, write_whole
 
 DIGITS = 5  # of a task's number in a file's name
 
@@ -35,7 +38,7 @@ class DownloadedJob:
         self._job_id = job_id
         self._folder = folder
         self._manifest = Manifest(folder)
-        self._known: dict[str, Entry] = {}
+        self._own = FolderLock(folder)
         self._entries: dict[int, Entry] = {}
         self._has_begun = False
 
@@ -46,52 +49,61 @@ class DownloadedJob:
             VolcengineError: There is no such job, or the gateway can't be asked.
             OSError: The folder can't be written.
         """
+        await self._client.job_async(self._job_id)
+        await asyncio.to_thread(self._begin)
+        fetches: set[asyncio.Task[None]] = set()
         async for result in self._client.results_async(self._job_id):
-            entry = await self._entry(result)
-            self._entries[entry.index] = entry
-            if entry.error is None:
-                self.done_count += 1
-            else:
-                self.failed_count += 1
+            fetches.add(asyncio.create_task(self._fetch(result)))
+            fetches = await fewer(fetches, DOWNLOADS_MAX)
+        await fewer(fetches, 1)
 
     def finish(self) -> None:
         """Let the manifest say what is there."""
         if self._has_begun:
             self._manifest.write(self._entries.values())
+            self._own.give()
+
+    async def _fetch(self, result: JobResult) -> None:
+        entry = self._entries.get(result.index)
+        if entry is None or entry.file is None:
+            entry = await self._entry(result)
+            self._entries[entry.index] = entry
+            await asyncio.to_thread(self._manifest.add, entry)
+        if entry.error is None:
+            self.done_count += 1
+        else:
+            self.failed_count += 1
 
     async def _entry(self, result: JobResult) -> Entry:
-        if not self._has_begun:
-            await asyncio.to_thread(self._begin)
-        fingerprint = f"{self._job_id}:{result.index}"
-        known = self._known.get(fingerprint)
-        if known is not None:
-            return known
-        file = None if result.error else _file_name(result)
         entry = Entry(
             index=result.index,
             name=result.task_id,
-            file=file,
             duration_ms=result.duration_ms,
             characters=result.characters,
             error=result.error,
-            fingerprint=fingerprint,
+            fingerprint=f"{self._job_id}:{result.index}",
         )
-        if file is not None:
-            try:
-                audio = await self._client.audio_async(result)
-            except VolcengineError as error:
-                entry = entry.model_copy(update={"file": None, "error": TaskError.of(error)})
-            else:
-                await asyncio.to_thread(write_whole, self._folder / file, audio)
-        await asyncio.to_thread(self._manifest.add, entry)
-        return entry
+        if result.error is not None:
+            return entry
+        file = _file_name(result)
+        try:
+            audio = await self._client.audio_async(result)
+        except VolcengineError as error:
+            return entry.model_copy(update={"error": TaskError.of(error)})
+        await asyncio.to_thread(write_whole, self._folder / file, audio)
+        return entry.model_copy(update={"file": file})
 
     def _begin(self) -> None:
+        """Make the folder, and see what an earlier run fetched of this job."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._known = {
-            entry.fingerprint: entry
+        self._own.take()
+        remove_parts(self._folder)
+        self._entries = {
+            entry.index: entry
             for entry in self._manifest.read()
-            if entry.file is not None and (self._folder / entry.file).is_file()
+            if entry.fingerprint == f"{self._job_id}:{entry.index}"
+            and entry.file is not None
+            and (self._folder / entry.file).is_file()
         }
         self._has_begun = True
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -15,6 +16,8 @@ from volcengine_client.jobs import JobResult, JobWishes
 from volcengine_client.limits import DOWNLOADS_MAX, JOB_BODY_BYTES, JOB_TASKS_MAX, SLOTS_LOOK_MS
 from volcengine_client.models import TaskItem
 from volcengine_client.out_folder import OutFolder, Piece
+
+T = TypeVar("T")
 
 _TASK = TypeAdapter(TaskItem)
 
@@ -56,11 +59,7 @@ class RemoteBatch:
                 jobs.append(job)
                 for fingerprint in job.fingerprints:
                     missing.pop(fingerprint, None)
-        for pieces in parts_of(list(missing.values())):
-            job = await self._hand_in(pieces)
-            await asyncio.to_thread(self._record.add, job)
-            jobs.append(job)
-        return jobs
+        return jobs + [await _to_its_end(self._hand_in(pieces)) for pieces in parts_of(list(missing.values()))]
 
     async def _is_of_use(self, job: HandedIn, missing: dict[str, Piece]) -> bool:
         if missing.keys() & set(job.fingerprints):
@@ -76,7 +75,9 @@ class RemoteBatch:
     async def _hand_in(self, pieces: Sequence[Piece]) -> HandedIn:
         job = await self._client.submit_async([piece.task for piece in pieces], **self._wishes)
         fingerprints = [piece.fingerprint for piece in pieces]
-        return HandedIn(gateway=self._client.address, job_id=job.job_id, fingerprints=fingerprints)
+        handed_in = HandedIn(gateway=self._client.address, job_id=job.job_id, fingerprints=fingerprints)
+        await asyncio.to_thread(self._record.add, handed_in)
+        return handed_in
 
     async def _fetch_all(self, job: HandedIn) -> None:
         pieces = {piece.fingerprint: piece for piece in self._folder.missing}
@@ -86,8 +87,8 @@ class RemoteBatch:
                 piece = pieces.pop(job.fingerprints[result.index], None)
                 if piece is not None:
                     fetches.add(asyncio.create_task(self._fetch(job, piece, result)))
-                    fetches = await _fewer(fetches, DOWNLOADS_MAX)
-            await _fewer(fetches, 1)
+                    fetches = await fewer(fetches, DOWNLOADS_MAX)
+            await fewer(fetches, 1)
         finally:
             for fetch in fetches:
                 fetch.cancel()
@@ -129,7 +130,17 @@ class RemoteBatch:
             await asyncio.sleep(SLOTS_LOOK_MS / 1_000)
 
 
-async def _fewer(fetches: set[asyncio.Task[None]], count: int) -> set[asyncio.Task[None]]:
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do what is better not done by half, then let a cancellation through."""
+    doing = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await doing
+        raise
+
+
+async def fewer(fetches: set[asyncio.Task[None]], count: int) -> set[asyncio.Task[None]]:
     """Wait until fewer than *count* are under way, and return those; raises what any of the others raised."""
     while len(fetches) >= count:
         done, fetches = await asyncio.wait(fetches, return_when=asyncio.FIRST_COMPLETED)
