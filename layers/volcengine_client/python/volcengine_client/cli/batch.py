@@ -69,7 +69,7 @@ def _batch_directly(
 ) -> None:
     limit = access.concurrency_of(concurrency)
     if is_estimate:
-        out.print(shown(figures_here(folder, limit=limit)))
+        endings.show(shown(figures_here(folder, limit=limit)))
         return
     with access.direct_client(limit, pool, app) as client:
         folder.begin()
@@ -80,7 +80,7 @@ def _batch_directly(
 def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
     if is_estimate:
         estimates = [client.estimate_sync([piece.task for piece in part]) for part in parts_of(folder.missing)]
-        out.print(shown(figures_there(folder, estimates, limit=CONCURRENCY_DEFAULT)))
+        endings.show(shown(figures_there(folder, estimates, limit=CONCURRENCY_DEFAULT)))
         return
     folder.begin()
     progress = BatchProgress(err, folder.to_speak_count)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from volcengine_client.errors import CallerError, VolcengineError
 
@@ -14,6 +14,8 @@ ALL_SPOKEN = 0
 SOME_FAILED = 1
 BAD_USAGE = 2
 INTERRUPTED = 130
+
+WIDE = 240  # characters a line of a table that no terminal shows
 
 # Nothing that is told is markup, whatever brackets it has.
 out = Console(soft_wrap=True, highlight=False, markup=False)
@@ -23,6 +25,11 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 def complain(message: str) -> None:
     """Say what went wrong."""
     err.print(f"volcengine-tts: {message}")
+
+
+def show(what: RenderableType) -> None:
+    """Show a table; whole, whatever its width, when a program reads it."""
+    out.print(what, width=None if out.is_terminal else WIDE)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from volcengine_client.cli import access, endings
@@ -33,11 +33,21 @@ def list_jobs(
 ) -> None:
     """List the account's jobs."""
     with endings.told(), access.gateway_client(gateway, admin_key_file, account) as client:
-        table = Table("job", "state", "app", "tasks", "done", "failed", "characters", "created", box=None)
+        table = Table(
+            Column("job", no_wrap=True, min_width=32),
+            "state",
+            "app",
+            "tasks",
+            "done",
+            "failed",
+            "characters",
+            "created",
+            box=None,
+        )
         for _, job in zip(range(limit), client.jobs_sync(app=app), strict=False):
             figures = (f"{count:,}" for count in (job.tasks, job.done, job.failed, job.characters))
             table.add_row(job.job_id, job.state, Text(job.app), *figures, _instant(job.created_at_ms))
-        out.print(table)
+        endings.show(table)
 
 
 @jobs_app.command("show")
@@ -100,7 +110,7 @@ def _show(job: Job) -> None:
             table.add_row(name.replace("_", " "), _instant(instant_ms))
     if job.error is not None:
         table.add_row("error", Text(f"{job.error.code}: {job.error.message}"))
-    out.print(table)
+    endings.show(table)
 
 
 def _instant(at_ms: int | None) -> str:

@@ -32,7 +32,7 @@ def status(
         if watch:
             asyncio.run(_watch(client, pool, every_s))
         else:
-            out.print(told_of(client.status_sync(pool)))
+            endings.show(told_of(client.status_sync(pool)))
 
 
 async def _watch(client: GatewayClient, pool: str | None, every_s: float) -> None:
