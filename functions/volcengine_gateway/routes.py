@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from volcengine_client.errors import CallerError, UnknownJobError
 from volcengine_client.models import BatchRequest
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import (
@@ -29,6 +30,7 @@ from volcengine_gateway.incoming import (
     time_left_ms,
     wants_job,
 )
+from volcengine_gateway.jobs.service import UNKNOWN_JOB
 from volcengine_gateway.journal import Answered
 from volcengine_gateway.problems import (
     Answer,
@@ -257,11 +259,11 @@ class Routes:
         methods = self._resolver.methods_of(self._resolver.current_event.path)
         if methods and turn.method == "OPTIONS":
             return turn.answer_with(answer_of_methods([*methods, "OPTIONS"]))
-        error = (
-            MethodNotAllowedError("This route knows other methods", details={"allow": [*methods, "OPTIONS"]})
-            if methods
-            else UnknownRouteError("No route has this path; try POST /generate-batch")
-        )
+        error: CallerError = UnknownRouteError("No route has this path; try POST /generate-batch")
+        if methods:
+            error = MethodNotAllowedError("This route knows other methods", details={"allow": [*methods, "OPTIONS"]})
+        elif self._resolver.current_event.path.startswith("/jobs/"):
+            error = UnknownJobError(UNKNOWN_JOB)  # an id that no route takes is told like any other
         return turn.answer_with(answer_of_error(error, request_id=turn.request_id))
 
     def _answer_of(self, turn: Turn, error: Exception) -> Answer:

@@ -93,6 +93,7 @@ class Application:
 
     async def close(self) -> None:
         """Close the connections to the upstream; those who served requests do this at their end."""
+        await self._errands.close()
         await self._gateway.voice.close()
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -125,7 +125,7 @@ async def test_a_cancelled_job_starts_no_further_call(gateway: Gateway, simulato
 
 
 async def test_who_asks_for_a_job_that_is_not_there_learns_nothing(gateway: Gateway) -> None:
-    ids = ["0" * 32, "f" * 32, "1234", "a.b", "A" * 32, "x" * 300]
+    ids = ["0" * 32, "f" * 32, "1234", "a.b", "%7B%7D%22", "A" * 32, "x" * 300]
     answers = await asyncio.gather(*(gateway.get(f"/jobs/{job_id}", headers=gateway.admin) for job_id in ids))
     keyless = await gateway.get(f"/jobs/{'0' * 32}")
 

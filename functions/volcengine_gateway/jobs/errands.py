@@ -38,6 +38,10 @@ class Errands:
             return await self._callbacks.attempt(due)
         return await self._worker.work(message, slice_ms=slice_ms, claim_ms=claim_ms, attempt=attempt)
 
+    async def close(self) -> None:
+        """Close the connections to the upstream."""
+        await self._worker.close()
+
     def stop(self) -> None:
         """Let no further call to the upstream start."""
         self._worker.stop()

@@ -41,7 +41,7 @@ from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 
-UNKNOWN = "No job has this id, or it is no longer kept"
+UNKNOWN_JOB = "No job has this id, or it is no longer kept"
 SUBMIT_MAX_MS = 10_000  # how long one waits for the end of the same request
 LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"
 
@@ -216,7 +216,7 @@ class Jobs:
     async def _known(self, job_id: str) -> Job:
         job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
         if job is None or job.kept_until_s * 1_000 <= self._clock.wall_ms():
-            raise UnknownJobError(UNKNOWN)
+            raise UnknownJobError(UNKNOWN_JOB)
         return job
 
     async def _outcomes(self, job: Job, first: int, end: int) -> Sequence[Outcome]:

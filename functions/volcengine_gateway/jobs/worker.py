@@ -85,6 +85,10 @@ class Worker:
         for work in self._works:
             work.stop(STOPPED)
 
+    async def close(self) -> None:
+        """Close the connections to the upstream."""
+        await self._voice.close()
+
     async def begin_invocation(self) -> None:
         """Trust nothing from before: the process may have been frozen."""
         self._pools.begin_invocation()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.gateway import (
     ScriptedVoice,
     event,
 )
+from tests.support.jobs import Workshop
 from volcengine_client.errors import (
     OptionRefusedError,
     PoolTableError,
@@ -378,3 +380,10 @@ async def test_callers_credentials_speak_in_a_pool_of_their_own() -> None:
     assert name.startswith("caller-")
     assert CALLER_LOGIN.app_id not in name
     assert bench.journal.batches[0].pool == "caller"
+
+
+@pytest.mark.parametrize("job_id", ["0" * 32, "1234", "%22", "a/b", "..%2f", "x" * 300])
+async def test_an_id_that_is_none_is_told_like_one_of_no_job(job_id: str, tmp_path: Path) -> None:
+    told = await Workshop(tmp_path).bench().ask(event("GET", f"/jobs/{job_id}", admin_key=ADMIN_KEY))
+
+    assert (told.status, told.error["code"]) == (404, "unknown_job")
