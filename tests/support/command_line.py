@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class CommandLine:
     """`volcengine-tts` in an environment."""
 
     environment: Mapping[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def run(self, *arguments: object) -> Ended:
         """Run a command in this process."""
@@ -54,14 +56,25 @@ class CommandLine:
         return Ended(ended.exit_code, ended.stdout, ended.stderr)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start a command in a process of its own."""
-        return subprocess.Popen(
+        """Start a command in a process of its own, which hears Ctrl-C even where this one was told not to."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # it would be inherited, as by a job in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(
             [sys.executable, "-m", "volcengine_client.cli", *(str(one) for one in arguments)],
             env={**os.environ, **UNSET, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what was started and still runs, after a test that failed."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
 
 def write_tasks(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Path:

@@ -29,8 +29,10 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def line(upstream: Upstream) -> CommandLine:
-    return command_line(upstream)
+def line(upstream: Upstream) -> Iterator[CommandLine]:
+    commands = command_line(upstream)
+    yield commands
+    commands.end()
 
 
 def command_line(upstream: Upstream) -> CommandLine:

@@ -27,8 +27,10 @@ def door(tmp_path: Path) -> Iterator[JobDoor]:
 
 
 @pytest.fixture
-def line(door: JobDoor) -> CommandLine:
-    return CommandLine({"VOLCENGINE_TTS_GATEWAY": door.url, "ADMIN_API_KEY": ADMIN_KEY})
+def line(door: JobDoor) -> Iterator[CommandLine]:
+    commands = CommandLine({"VOLCENGINE_TTS_GATEWAY": door.url, "ADMIN_API_KEY": ADMIN_KEY})
+    yield commands
+    commands.end()
 
 
 def number_list(path: Path, count: int) -> Path:
