@@ -202,6 +202,7 @@ class Routes:
         admin_key = admin_key_in(turn.headers)
         is_operator = await self._gateway.check_admin_key(admin_key)
         require_json(turn.headers)
+        await self._gateway.jobs_for(admin_key)  # before a body of strangers is read
         with self._gateway.admitted(is_operator=is_operator):
             request = job_request_of(await turn.body())
             if is_dry_run(turn.query):

@@ -116,6 +116,11 @@ async def test_a_cancelled_job_starts_no_further_call(gateway: Gateway, simulato
     await until(is_under_way, what="the job is under way", within_ms=60_000, clock=CLOCK)
     first = await gateway.ask("DELETE", address, headers=gateway.admin)
     again = await gateway.ask("DELETE", address, headers=gateway.admin)
+
+    async def are_all_told() -> bool:
+        return len(await results_of(gateway, address)) == 400
+
+    await until(are_all_told, what="its last calls have ended", within_ms=60_000, clock=CLOCK)
     results = await results_of(gateway, address)
 
     assert (first.status, first.json["state"]) == (again.status, again.json["state"]) == (200, "cancelled")

@@ -256,7 +256,7 @@ def _item_of_turn(name: str, turn: Turn) -> dict[str, Any]:
 
 def _turn_of(item: Mapping[str, Any]) -> Turn:
     told = {name: TypeDeserializer().deserialize(value) for name, value in item.items()}
-    return Turn(told["digest"], int(told["until_ms"]), told["is_over"], told.get("leads_to"))
+    return Turn(told["digest"], int(told["until_ms"]), told["is_over"], told.get("leads_to"), told.get("token", ""))
 
 
 def _sorted_by(job: Job) -> str:
@@ -277,6 +277,14 @@ def _job_of(item: Mapping[str, Any]) -> Job:
     return Job(**told)
 
 
+def _s3_client(config: Config) -> S3Client:
+    """Return a client whose signed addresses name the bucket's own region, as the regions opened since 2019 want it."""
+    client = boto3.client("s3", config=config.merge(Config(signature_version="s3v4")))
+    if not client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return client  # an emulator, which knows no host name a bucket
+    return boto3.client("s3", config=config.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"})))
+
+
 def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
     """Return where a stage's jobs are."""
     config = Config(
@@ -292,7 +300,7 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
         turns=DynamoDBTurns(settings.table, client=table, requests=requests),
         files=S3Files(
             settings.bucket,
-            client=boto3.client("s3", config=config.merge(Config(signature_version="s3v4"))),
+            client=_s3_client(config),
             requests=requests,
             clock=clock,
             found_max_ms=(settings.speech_kept_days - settings.jobs_kept_days) * DAY_MS,

@@ -31,6 +31,7 @@ class Crew:
         self._deliver: Deliver | None = None
         self._room = asyncio.Semaphore(WORKERS_MAX)
         self._messages: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[bool]] = set()
 
     def start(self, deliver: Deliver) -> None:
         """Hand messages to *deliver*, with how often each was delivered; False, or an error: it comes again."""
@@ -46,16 +47,20 @@ class Crew:
         self._deliver = None
         for message in self._messages:
             message.cancel()
-        if self._messages:
-            await asyncio.wait(self._messages)
+        if self._deliveries:
+            await asyncio.wait(self._deliveries)
 
     async def _handle(self, body: str, delay_ms: int) -> None:
         attempt = 1
         while True:
             await self._clock.sleep(delay_ms)
             async with self._room:
-                deliver = self._deliver
-                if deliver is None or await asyncio.shield(self._is_done(deliver, body, attempt)):
+                if self._deliver is None:
+                    return
+                delivery = asyncio.create_task(self._is_done(self._deliver, body, attempt))
+                self._deliveries.add(delivery)
+                delivery.add_done_callback(self._deliveries.discard)
+                if await asyncio.shield(delivery):  # a stop forgets messages, and waits for deliveries
                     return
             delay_ms = min(REDELIVERY_MAX_MS, REDELIVERY_MS << min(attempt, 20))
             attempt += 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volcengine_client.clock import Clock
+from volcengine_client.errors import StoreError
 from volcengine_client.limits import SLICE_MARGIN_MS
 from volcengine_gateway.jobs.callbacks import message_of
 from volcengine_gateway.jobs.crew import Crew
@@ -20,7 +21,7 @@ from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
-from volcengine_gateway.journal import Journal
+from volcengine_gateway.journal import Journal, PutOff
 from volcengine_gateway.settings import DAY_MS, SLICE_MS, SettingsError
 
 SWEEP_MS = 3_600_000  # how often what has expired is removed
@@ -56,6 +57,7 @@ class EmbeddedJobs:
         self._folder = folder
         self._retention = retention
         self._clock = clock
+        self._journal = journal
         self._crew = Crew(clock=clock, journal=journal)
         self._table = SQLiteJobTable(folder / "jobs.sqlite3")
         self._lock: int | None = None
@@ -75,6 +77,7 @@ class EmbeddedJobs:
         self._lock = await asyncio.to_thread(_locked, self._folder)
         self._errands = errands
         self._crew.start(self._deliver)
+        await self._table.forget_open_turns()
         for job_id in await self._table.open_jobs():
             job = await self._free(job_id)
             if job is not None:
@@ -86,11 +89,10 @@ class EmbeddedJobs:
         if self._lock is None:
             return
         assert self._sweeping is not None
-        self._sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sweeping
         self._errands.stop()
         await self._crew.stop()
+        self._sweeping.cancel()
+        await asyncio.wait({self._sweeping})
         await asyncio.to_thread(os.close, self._lock)
         self._lock = None
 
@@ -109,8 +111,11 @@ class EmbeddedJobs:
         """Remove what has expired, now and every hour."""
         while True:
             now_ms = self._clock.wall_ms()
-            await self._table.forget(now_s=now_ms // 1_000)
-            await asyncio.to_thread(self._remove_old, now_ms)
+            try:
+                await self._table.forget(now_s=now_ms // 1_000)
+                await asyncio.to_thread(self._remove_old, now_ms)
+            except (StoreError, OSError):
+                self._journal.put_off(PutOff("sweep", StoreError.code))  # the next one may do it
             await self._clock.sleep(SWEEP_MS)
 
     def _remove_old(self, now_ms: int) -> None:

@@ -199,6 +199,7 @@ def _given_up_for(job: Job, trouble: VolcengineError | None, *, now_ms: int) -> 
 
 def failed(job: Job, error: VolcengineError, *, now_ms: int) -> Job:
     """Return the job ended by something that would end every task of it."""
+    job = replace(job, worker_id="", claimed_until_ms=0)
     return _changed(replace(job, ended_at_ms=now_ms, error_code=error.code, error_message=error.message))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from volcengine_client.clock import Clock
+from volcengine_client.errors import StoreError
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.text import cleaned
@@ -19,6 +21,7 @@ from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.jobs.store import Files
 
 PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"
+KEEP_WAITS_MS = (500, 1_000, 2_000, 4_000, 8_000)  # between tries to keep a file, each of which tries for a while
 DURATION, SIZE = "duration-ms", "bytes"
 
 
@@ -91,12 +94,24 @@ class KeepingSpeaker:
     So what a sudden end of this process loses is what was in the air, never more than the slots it had.
     """
 
-    def __init__(self, speaker: Speaker, kept: KeptSpeech) -> None:
+    def __init__(self, speaker: Speaker, kept: KeptSpeech, *, clock: Clock) -> None:
         self._speaker = speaker
         self._kept = kept
+        self._clock = clock
 
     async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
         speech = await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
         name = self._kept.name_of(task)
-        await self._kept.keep(name, speech)
+        await self._keep(name, speech)
         return replace(speech, audio=b"", kept_as=name)
+
+    async def _keep(self, name: str, speech: Speech) -> None:
+        """Keep what was bought, however often that takes; this slot buys nothing more meanwhile."""
+        for wait_ms in KEEP_WAITS_MS:
+            try:
+                await self._kept.keep(name, speech)
+            except StoreError:
+                await self._clock.sleep(wait_ms)
+            else:
+                return
+        await self._kept.keep(name, speech)

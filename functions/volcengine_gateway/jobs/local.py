@@ -97,6 +97,10 @@ class SQLiteJobTable:
         await self._send(lambda table: table.execute(FORGET, (now_s,)))
         await self._send(lambda table: table.execute(FORGET_TURNS, (now_s * 1_000,)))
 
+    async def forget_open_turns(self) -> None:
+        """Forget the turns of a server that is gone: nobody will end them."""
+        await self._send(lambda table: table.execute("DELETE FROM turns WHERE NOT is_over"))
+
     async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
         """Begin a turn, as `Turns` says."""
 

@@ -11,18 +11,20 @@ import base64
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from volcengine_client.answer import Outcomes
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
     DeadlineCutError,
+    JobFailedError,
     NoSlotInTimeError,
     StoreError,
     VolcengineError,
+    class_of,
 )
-from volcengine_client.limits import ADDRESS_BYTES, HAND_OVER_MS, RESULT_BYTES
+from volcengine_client.limits import ADDRESS_BYTES, ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS, RESULT_BYTES
 from volcengine_client.models import (
     BatchRequest,
     BatchResponse,
@@ -39,6 +41,7 @@ from volcengine_client.speech.text import characters_billed
 from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.credentials import Payer
 from volcengine_gateway.jobs.chunks import Outcome, failed_outcome, name_of
+from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.kept import Kept, KeptSpeech
 from volcengine_gateway.jobs.service import Jobs, status_url_of
 from volcengine_gateway.jobs.store import JobStore
@@ -80,6 +83,7 @@ class Once:
     def __init__(self, store: JobStore, *, jobs: Jobs, clock: Clock) -> None:
         self._store = store
         self._jobs = jobs
+        self._clock = clock
         self._one_at_a_time = OneAtATime(store.turns, clock=clock)
 
     async def answer(self, ask: Ask, speak: Speak) -> BatchResponse:
@@ -107,8 +111,9 @@ class Once:
         begun, found = await asyncio.gather(
             self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
         )
-        if begun.job_id is not None:
-            return await self._found(ask, begun.job_id)
+        job = None if begun.job_id is None else await self._store.table.get(begun.job_id)
+        if job is not None and (ask.idempotency_key is not None or not job.is_over):
+            return await self._found(ask, job)
         pointer: JobPointer | None = None
         try:
             if begun.has_waited:
@@ -116,8 +121,9 @@ class Once:
             spoken = await self._spoken(ask, kept, names, found, speak)
             if spoken.late_count:
                 pointer = await self._hand_over(ask, spoken, job_id)
+            await self._fetch(ask, spoken)
             results = [
-                await self._result(task, index, spoken, has_job=pointer is not None)
+                self._result(task, index, spoken, has_job=pointer is not None)
                 for index, task in enumerate(ask.request.tasks)
             ]
             return _response(results, spoken.pool, pointer)
@@ -129,8 +135,9 @@ class Once:
     async def _find(self, ask: Ask, kept: KeptSpeech, names: Sequence[str]) -> Mapping[str, Kept]:
         """Return what was spoken before; nothing where it can't be told now."""
         if ask.request.cache:
-            with suppress(StoreError):
-                return await kept.find(names)
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(FIND_MAX_MS / 1_000):
+                    return await kept.find(names)
         return {}
 
     async def _spoken(
@@ -146,7 +153,7 @@ class Once:
         if indexes:
             pool = await speak(outcomes, keeping.around, ask.deadline_at_ms - HAND_OVER_MS)
             outcomes.raise_rejection()
-        await keeping.settled()
+        await keeping.settled(within_ms=self._left_ms(ask) - HAND_OVER_MS // 2)
         of = {names[index]: outcomes.of(place) for place, index in enumerate(indexes)}
         return _Spoken(names, found, first, of, pool, keeping)
 
@@ -160,12 +167,33 @@ class Once:
             if spoken.names[index] not in spoken.keeping.lost and (outcome := spoken.outcome(index, task)) is not None
         ]
         try:
-            await self._jobs.take_over(request, ask.payer, job_id=job_id, outcomes=outcomes)
-        except StoreError:
+            async with asyncio.timeout(max(0, self._left_ms(ask) - ANSWER_RESERVE_MS) / 1_000):
+                await self._jobs.take_over(request, ask.payer, job_id=job_id, outcomes=outcomes)
+        except (StoreError, TimeoutError):
             return None
         return JobPointer(job_id=job_id, status_url=status_url_of(job_id))
 
-    async def _result(self, task: TaskItem, index: int, spoken: _Spoken, has_job: bool) -> TaskResult:
+    def _left_ms(self, ask: Ask) -> int:
+        return max(0, ask.deadline_at_ms - self._clock.monotonic_ms())
+
+    async def _fetch(self, ask: Ask, spoken: _Spoken) -> None:
+        """Read the found files for which the answer has room, as far as there is time; the others have addresses."""
+        wanted = dict.fromkeys(name for name in spoken.names if name in spoken.found)
+        readings = {
+            name: asyncio.create_task(self._store.files.get(name))
+            for name in wanted
+            if spoken.keeping.room.take(spoken.found[name].byte_count)
+        }
+        if readings:
+            left_ms = self._left_ms(ask) - ANSWER_RESERVE_MS
+            _, late = await asyncio.wait(readings.values(), timeout=max(0, left_ms) / 1_000)
+            for reading in late:
+                reading.cancel()
+        for name, reading in readings.items():
+            if reading.done() and not reading.cancelled() and reading.exception() is None:
+                spoken.fetched[name] = reading.result() or b""
+
+    def _result(self, task: TaskItem, index: int, spoken: _Spoken, *, has_job: bool) -> TaskResult:
         about = {"task_id": name_of(task, index), "characters": characters_billed(task.text)}
         name = spoken.names[index]
         outcome = spoken.of.get(name)
@@ -175,42 +203,35 @@ class Once:
             return TaskResult(**about, error=TaskError.of(outcome))
         is_bought = outcome is not None and spoken.first[name] == index
         duration_ms = outcome.duration_ms if outcome is not None else spoken.found[name].duration_ms
-        audio = await self._audio(name, outcome, spoken, is_first=is_bought)
-        if audio is None and name in spoken.keeping.lost:
-            lost = StoreError("the audio was bought, but could not be kept, and the answer has no room for it")
-            return TaskResult(**about, error=TaskError.of(lost))
-        if audio is not None:
+        audio = spoken.audio_for(index)
+        if audio:
             encoded = base64.b64encode(audio).decode()
             return TaskResult(**about, audio_base64=encoded, duration_ms=duration_ms, bought=is_bought)
+        if name in spoken.keeping.lost:
+            lost = StoreError("the audio was bought, but could not be kept, and the answer has no room for it")
+            return TaskResult(**about, error=TaskError.of(lost))
         url = self._store.files.url(name)
         return TaskResult(**about, audio_url=url, duration_ms=duration_ms, bought=is_bought)
 
-    async def _audio(self, name: str, outcome: Speech | None, spoken: _Spoken, *, is_first: bool) -> bytes | None:
-        """Return a file for the answer; None when it has no room for it."""
-        if outcome is not None and outcome.audio:
-            return outcome.audio if is_first or spoken.keeping.room.take(len(outcome.audio)) else None
-        size = spoken.found[name].byte_count if name in spoken.found else 0
-        if not size or not spoken.keeping.room.take(size):
-            return None
-        with suppress(StoreError):
-            return await self._store.files.get(name)
-        return None
-
-    async def _found(self, ask: Ask, job_id: str) -> BatchResponse:
+    async def _found(self, ask: Ask, job: Job) -> BatchResponse:
         """Answer a request that led to a job before: with what there is by now, and the same job."""
-        nonce = "" if ask.request.cache else job_id
+        nonce = "" if ask.request.cache else job.job_id
         kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
         names = [kept.name_of(task) for task in ask.request.tasks]
         found = await kept.find(names)
-        waits = NoSlotInTimeError("it is being spoken still")
-        of: dict[str, Speech | VolcengineError] = {name: waits for name in names if name not in found}
-        keeping = _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max))
+        of: dict[str, Speech | VolcengineError] = {}
+        for outcome in await self._jobs.outcomes_of(job, 0, job.task_count):
+            if outcome.error is not None:
+                error = class_of(outcome.error.code)(outcome.error.message, retryable=outcome.error.retryable)
+                of[names[outcome.index]] = error
+        gone = JobFailedError("the job is over and this audio is no longer kept; send it with a new Idempotency-Key")
+        waits = gone if job.is_over else NoSlotInTimeError("it is being spoken still")
+        of |= {name: waits for name in names if name not in found and name not in of}
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        spoken = _Spoken(names, found, {}, of, pool, keeping)
-        results = [
-            await self._result(task, index, spoken, has_job=True) for index, task in enumerate(ask.request.tasks)
-        ]
-        return _response(results, pool, JobPointer(job_id=job_id, status_url=status_url_of(job_id)))
+        spoken = _Spoken(names, found, {}, of, pool, _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max)))
+        await self._fetch(ask, spoken)
+        results = [self._result(task, index, spoken, has_job=True) for index, task in enumerate(ask.request.tasks)]
+        return _response(results, pool, JobPointer(job_id=job.job_id, status_url=status_url_of(job.job_id)))
 
 
 @dataclass(slots=True)
@@ -223,6 +244,15 @@ class _Spoken:
     of: Mapping[str, Speech | VolcengineError]
     pool: PoolReport
     keeping: _Keeping
+    fetched: dict[str, bytes] = field(default_factory=dict)
+
+    def audio_for(self, index: int) -> bytes:
+        """Return a task's audio as far as the answer has room for it, each further time for an equal task too."""
+        name = self.names[index]
+        outcome = self.of.get(name)
+        audio = outcome.audio if isinstance(outcome, Speech) else self.fetched.get(name, b"")
+        has_room = self.names.index(name) == index or self.keeping.room.take(len(audio))
+        return audio if has_room else b""
 
     @property
     def late_count(self) -> int:
@@ -270,6 +300,7 @@ class _Keeping:
         self._kept = kept
         self.lost: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._names: dict[str, asyncio.Task[None]] = {}
 
     def around(self, speaker: Speaker) -> Speaker:
         """Return a speaker whose files are kept; those that have no room in the answer are kept only."""
@@ -279,6 +310,7 @@ class _Keeping:
         name = self._kept.name_of(task)
         keeping = asyncio.create_task(self._keep(name, speech))
         self._under_way.add(keeping)
+        self._names[name] = keeping
         has_room = self.room.take(len(speech.audio))
         return replace(speech, audio=speech.audio if has_room else b"", kept_as=name)
 
@@ -288,10 +320,13 @@ class _Keeping:
         except StoreError:
             self.lost.add(name)  # the next who asks for it pays again
 
-    async def settled(self) -> None:
-        """Wait until every file is where it is kept."""
+    async def settled(self, *, within_ms: int) -> None:
+        """Wait until every file is where it is kept; those that take too long are lost to all but this answer."""
         if self._under_way:
-            await asyncio.wait(self._under_way)
+            await asyncio.wait(self._under_way, timeout=max(0, within_ms) / 1_000)
+        for name, keeping in self._names.items():
+            if not keeping.done():
+                self.lost.add(name)
 
 
 class _KeepingSpeaker:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import InvalidRequestError, JobFailedError, UnknownJobError, VolcengineError
+from volcengine_client.errors import InvalidRequestError, JobFailedError, StoreError, UnknownJobError, VolcengineError
 from volcengine_client.limits import (
     JOB_CHUNK_TASKS,
     JOB_PAGE_TASKS,
@@ -35,7 +35,7 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import JOB_ID, Job, cancelled
+from volcengine_gateway.jobs.job import JOB_ID, Job, busy_ms, cancelled
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
@@ -180,7 +180,7 @@ class Jobs:
         first = _number("after", after, default=-1, least=-1, most=2**31) + 1
         count = _number("limit", limit, default=JOB_PAGE_TASKS, least=0, most=JOB_PAGE_TASKS_MAX)
         job = await self._known(job_id)
-        outcomes = await self._outcomes(job, first, min(job.task_count, first + count))
+        outcomes = await self.outcomes_of(job, first, min(job.task_count, first + count))
         next_after = first + len(outcomes) - 1
         return {
             **self._told(job),
@@ -200,7 +200,10 @@ class Jobs:
             changed = cancelled(job, now_ms=self._clock.wall_ms())
             if changed is job or await self.store.table.write(changed):
                 break
-        await announce(self.store, changed)
+        else:
+            raise StoreError("the job is being changed by others all the time; ask again later")
+        if not self._is_busy(changed):  # else its worker tells, when its last calls have ended
+            await announce(self.store, changed)
         return self._told(changed)
 
     async def list(self, *, account: str | None, app: str | None, after: str | None) -> dict[str, Any]:
@@ -219,7 +222,7 @@ class Jobs:
             raise UnknownJobError(UNKNOWN_JOB)
         return job
 
-    async def _outcomes(self, job: Job, first: int, end: int) -> Sequence[Outcome]:
+    async def outcomes_of(self, job: Job, first: int, end: int) -> Sequence[Outcome]:
         """Return the outcomes from *first* on, up to *end* or to the first task without one."""
         outcomes: list[Outcome] = []
         known: dict[int, Outcome] = {}
@@ -233,7 +236,12 @@ class Jobs:
 
     async def _known_outcomes(self, job: Job, chunk: int) -> dict[int, Outcome]:
         known = read_outcomes(await self.store.files.get(outcomes_file(job.job_id, chunk)))
-        return known if self._error_of(job) is None else await self._completed(job, chunk, known)
+        is_complete = self._error_of(job) is None or self._is_busy(job)
+        return known if is_complete else await self._completed(job, chunk, known)
+
+    def _is_busy(self, job: Job) -> bool:
+        """Tell whether a worker may be at the job still; then more outcomes will come, even of one that is over."""
+        return busy_ms(job, worker_id="", now_ms=self._clock.wall_ms()) > 0
 
     async def _completed(self, job: Job, chunk: int, known: dict[int, Outcome]) -> dict[int, Outcome]:
         """Give every task of a chunk without an outcome the job's own (I4)."""

@@ -72,12 +72,14 @@ class Turn:
         until_ms: When it must have ended, or, when it has, until when it is remembered; Unix milliseconds.
         is_over: Whether it has ended.
         job_id: The job that it led to; None: all its audio was in the answer, or can be found.
+        token: Who began it, so that it is known again when the reply to its beginning was lost.
     """
 
     digest: str
     until_ms: int
     is_over: bool = False
     job_id: str | None = None
+    token: str = ""
 
     def makes_way(self, digest: str, *, now_ms: int) -> bool:
         """Tell whether a request may begin: this one is forgotten, or it has ended and left nothing but audio."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -84,15 +85,17 @@ class OneAtATime:
             InvalidRequestError: The idempotency key belongs to another body.
             NoSlotInTimeError: The other one takes too long.
         """
-        has_waited = False
+        has_waited, token = False, secrets.token_hex(8)
         while same is not None:
             now_ms = self._clock.wall_ms()
             left_ms = deadline_at_ms - self._clock.monotonic_ms()
             try:
-                known = await self._turns.begin(same.name, Turn(same.digest, now_ms + left_ms), now_ms=now_ms)
+                known = await self._turns.begin(
+                    same.name, Turn(same.digest, now_ms + left_ms, token=token), now_ms=now_ms
+                )
             except StoreError:
                 break
-            if known is None:
+            if known is None or known.token == token:
                 break
             if known.digest != same.digest:
                 fields = [{"field": "Idempotency-Key", "message": OTHER_BODY}]

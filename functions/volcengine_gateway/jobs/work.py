@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from volcengine_client.errors import LoginRejectedError, VolcengineError
+from volcengine_client.errors import LoginRejectedError, StoreError, VolcengineError
 from volcengine_client.limits import JOB_CHUNK_TASKS
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.text import characters_billed
@@ -135,6 +135,8 @@ class JobWork:
                 chunk.settle(_found(one, task, kept, is_bought=one == index))
                 self.spoken_count += 1
             elif outcome.retryable or isinstance(outcome, LoginRejectedError):
+                if isinstance(outcome, StoreError):
+                    self.stop(outcome)  # what can't be kept is not bought
                 chunk.left.discard(one)
                 self.put_off_count += 1
                 self.trouble = outcome

@@ -139,9 +139,11 @@ class Worker:
             ),
         )
         self._journal.worked(_worked(ended or job, work, trouble, refused=speaker.refused_count))
-        if ended is not None and ended.is_over:
+        if ended is None:
+            await self._come_again(job_id, worker_id)  # another's, or ours and the reply was lost
+        elif ended.is_over:
             await announce(self._store, ended)
-        elif ended is not None:
+        else:
             await self._store.queue.send(job_id, delay_ms=wait_before_next_slice_ms(ended))
         return True
 
@@ -183,7 +185,7 @@ class Worker:
         speaking = asyncio.create_task(
             speak(
                 work,
-                speaker=KeepingSpeaker(speaker, kept),
+                speaker=KeepingSpeaker(speaker, kept, clock=self._clock),
                 pool=self._pools.of(account.pool),
                 terms=terms,
                 clock=self._clock,

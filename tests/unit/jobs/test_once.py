@@ -106,7 +106,8 @@ async def test_the_same_request_again_gets_the_same_job(workshop: Workshop) -> N
     await workshop.slice(first.said["job"]["job_id"])
     third = await workshop.bench().post(body, remaining_ms=4_500)
 
-    assert first.said["job"] == second.said["job"] == third.said["job"]
+    assert first.said["job"] == second.said["job"]
+    assert third.said["job"] is None
     assert not any(result["pending"] for result in third.said["results"])
     assert set(workshop.bought().values()) == {1}
 
@@ -182,3 +183,46 @@ async def test_a_job_sent_twice_is_one_job(workshop: Workshop) -> None:
 
     assert first == second != third
     assert workshop.bought() == dict.fromkeys(TEXTS, 1)
+
+
+async def test_a_request_whose_job_was_cancelled_begins_anew(workshop: Workshop) -> None:
+    workshop.voice.speak_ms = 300
+    body = _body([f"text {number}" for number in range(60)])
+    first = await workshop.bench().post(body, remaining_ms=4_500)
+    await workshop.jobs.cancel(first.said["job"]["job_id"])
+    workshop.voice.speak_ms = 1
+    second = await workshop.bench().post(body)
+
+    assert second.said["job"] is None
+    assert all(result["audio_base64"] for result in second.said["results"])
+    assert set(workshop.bought().values()) == {1}
+
+
+async def test_a_key_whose_job_was_cancelled_says_so_for_each_task(workshop: Workshop) -> None:
+    """I4: nothing is pending for ever."""
+    workshop.voice.speak_ms = 300
+    body = _body([f"text {number}" for number in range(60)])
+    first = await workshop.bench().post(body, remaining_ms=4_500, idempotency_key="k")
+    await workshop.jobs.cancel(first.said["job"]["job_id"])
+    second = await workshop.bench().post(body, idempotency_key="k")
+    codes = {result["error"]["code"] for result in second.said["results"] if result["error"]}
+
+    assert codes == {"job_cancelled"}
+    assert not any(result["pending"] for result in second.said["results"])
+
+
+async def test_files_that_come_too_late_are_fetched_by_their_address(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5: the answer leaves in time, whatever the files do."""
+    await workshop.bench().post(_body())
+    get = workshop.store.files.get
+
+    async def is_slow(name: str) -> bytes | None:
+        await asyncio.sleep(60 if name.startswith("speech/") else 0)
+        return await get(name)
+
+    monkeypatch.setattr(workshop.store.files, "get", is_slow)
+    told = await workshop.bench().post(_body(), remaining_ms=2_000)
+
+    assert all(result["audio_url"] for result in told.said["results"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.gateway import SERVER_LOGIN, keyring
 from tests.support.jobs import Workshop
 from volcengine_client.errors import (
     LoginRejectedError,
+    StoreError,
     TextRefusedError,
     UpstreamUnavailableError,
     VolcengineError,
@@ -18,6 +20,7 @@ from volcengine_client.errors import (
 from volcengine_client.limits import JOB_STALL_WAIT_MS, JOB_STALLS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.v1 import Login
+from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.secret import FixedKeys
 
 
@@ -273,3 +276,40 @@ async def test_a_job_whose_workers_all_vanish_says_so(workshop: Workshop) -> Non
 
     assert told["state"] == "failed"
     assert "dead-letter" in told["error"]["message"]
+
+
+async def test_a_job_whose_release_was_written_and_not_answered_goes_on(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I2: the request is sent again behind our back, and meets its own write."""
+    workshop.voice.speak_ms = 100
+    write = workshop.store.table.write
+
+    async def loses_replies(job: Job) -> bool:
+        return await write(job) and bool(job.worker_id)
+
+    monkeypatch.setattr(workshop.store.table, "write", loses_replies)
+    job_id = await workshop.submit(_texts(150))
+    await workshop.slice(job_id, slice_ms=1_300)
+
+    assert [sent for sent, _ in workshop.messages.sent] == [job_id] * 2
+
+
+async def test_what_can_not_be_kept_is_not_bought(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8: at most the slots' worth is lost while the files are out of reach."""
+    monkeypatch.setattr("volcengine_gateway.jobs.kept.KEEP_WAITS_MS", (1, 1))
+    put = workshop.store.files.put
+
+    async def refuses_audio(name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
+        if name.startswith("speech/"):
+            raise StoreError("refused")
+        await put(name, content, about=about)
+
+    monkeypatch.setattr(workshop.store.files, "put", refuses_audio)
+    job_id = await workshop.submit(_texts(300))
+    await workshop.slice(job_id)
+    job = await workshop.store.table.get(job_id)
+
+    assert len(workshop.voice.spoken) <= 2 * 10
+    assert job is not None
+    assert (job.state, job.stalled_count) == ("running", 1)

@@ -66,6 +66,7 @@ STORE_CONNECT_MS = 2_000
 STORE_READ_MS = 5_000
 STORE_ATTEMPTS_MAX = 6  # of one request, waits doubled between them
 HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of what it has no time for
+FIND_MAX_MS = 5_000  # how long it may take to find what was spoken before; then it is bought
 TURN_POLL_MS = 200  # how often one looks who waits for the same request's end
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 IDEMPOTENCY_KEPT_MS = 86_400_000  # for how long an idempotency key is remembered
