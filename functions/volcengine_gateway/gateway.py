@@ -152,7 +152,8 @@ class Gateway:
         payer = self._payer_of(keyring, request, shown_admin_key)
 
         async def answer(payer: Payer, keyring: Keyring) -> BatchResponse:
-            if self._once is None or not payer.is_server:
+            # Without an admin key nobody may ask for a job, and what is kept would have a name of this process only.
+            if self._once is None or not payer.is_server or keyring.admin_key is None:
                 return await self._speak(request, payer, deadline_at_ms)
             ask = Ask(
                 request=request,

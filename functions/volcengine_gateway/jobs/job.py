@@ -49,6 +49,8 @@ class Job:
         done_count: Tasks with audio, in those.
         failed_count: Tasks with an error, in those.
         bought_character_count: Characters that were spoken for it, in those; the others were found.
+        part_done_count, part_failed_count, part_bought_character_count: The same in the chunks after those, at the end
+            of the last slice.
         started_at_ms: When work on it began.
         ended_at_ms: When it was over.
         is_cancelled: Its caller wanted no more of it.
@@ -79,6 +81,9 @@ class Job:
     done_count: int = 0
     failed_count: int = 0
     bought_character_count: int = 0
+    part_done_count: int = 0
+    part_failed_count: int = 0
+    part_bought_character_count: int = 0
     started_at_ms: int | None = None
     ended_at_ms: int | None = None
     is_cancelled: bool = False
@@ -102,6 +107,15 @@ class Job:
         return self.is_over and self.callback_state in {"wanted", "announced"}
 
     @property
+    def counts(self) -> Counts:
+        """What has become of its tasks so far, as far as it was noted."""
+        return Counts(
+            done_count=self.done_count + self.part_done_count,
+            failed_count=self.failed_count + self.part_failed_count,
+            bought_character_count=self.bought_character_count + self.part_bought_character_count,
+        )
+
+    @property
     def state(self) -> JobState:
         """What is told of it."""
         if self.is_cancelled:
@@ -122,14 +136,20 @@ class Job:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What has become of some tasks: with audio, with an error, and the characters that were bought."""
+
+    done_count: int = 0
+    failed_count: int = 0
+    bought_character_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole(Counts):
     """A chunk whose tasks all have an outcome: what it adds to its job's counts."""
 
     chunk: int
-    done_count: int
-    failed_count: int
-    bought_character_count: int
 
 
 def busy_ms(job: Job, *, worker_id: str, now_ms: int) -> int:
@@ -162,23 +182,36 @@ def advanced(job: Job, whole: Whole) -> Job | None:
             done_count=job.done_count + whole.done_count,
             failed_count=job.failed_count + whole.failed_count,
             bought_character_count=job.bought_character_count + whole.bought_character_count,
+            part_done_count=0,
+            part_failed_count=0,
+            part_bought_character_count=0,
         )
     )
 
 
-def released(job: Job, *, worker_id: str, has_moved: bool, trouble: VolcengineError | None, now_ms: int) -> Job | None:
+def released(
+    job: Job, *, worker_id: str, part: Counts, has_moved: bool, trouble: VolcengineError | None, now_ms: int
+) -> Job | None:
     """Return the job at the end of a slice: over, or free for the next one; None when another has taken it up.
 
     Args:
         job: As it is.
         worker_id: Who lets go of it; a process that stood still for longer than its claim lost it.
+        part: What is behind a chunk that is not whole.
         has_moved: Whether the slice gave any task its outcome.
         trouble: What kept it from going on, when that was not for want of time.
         now_ms: Unix milliseconds.
     """
     if job.worker_id != worker_id:
         return None
-    job = replace(job, worker_id="", claimed_until_ms=0)
+    job = replace(
+        job,
+        worker_id="",
+        claimed_until_ms=0,
+        part_done_count=part.done_count,
+        part_failed_count=part.failed_count,
+        part_bought_character_count=part.bought_character_count,
+    )
     if job.whole_chunk_count == job.chunk_count and not job.is_over:
         job = replace(job, ended_at_ms=now_ms)
     if job.is_over:

@@ -97,9 +97,6 @@ class Once:
             InvalidRequestError: The idempotency key belongs to another body.
             LoginRejectedError: The upstream refused the login, and nothing was bought.
         """
-        job_id = secrets.token_hex(16)
-        nonce = "" if ask.request.cache else job_id
-        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
         same = Same.of(
             ask.request,
             route="generate-batch",
@@ -107,6 +104,10 @@ class Once:
             key=ask.key,
             idempotency_key=ask.idempotency_key,
         )
+        # Under a key that the caller repeats it finds even what is kept for nobody else.
+        job_id = secrets.token_hex(16) if same is None or not same.is_named else same.job_id
+        nonce = "" if ask.request.cache else job_id
+        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
         names = [kept.name_of(task) for task in ask.request.tasks]
         begun, found = await asyncio.gather(
             self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
@@ -134,7 +135,7 @@ class Once:
 
     async def _find(self, ask: Ask, kept: KeptSpeech, names: Sequence[str]) -> Mapping[str, Kept]:
         """Return what was spoken before; nothing where it can't be told now."""
-        if ask.request.cache:
+        if ask.request.cache or ask.idempotency_key is not None:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(FIND_MAX_MS / 1_000):
                     return await kept.find(names)

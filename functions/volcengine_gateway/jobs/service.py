@@ -7,6 +7,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 
 UNKNOWN_JOB = "No job has this id, or it is no longer kept"
+LIST_AFTER = re.compile(r"[0-9]{15}[0-9a-f]{32}")
 SUBMIT_MAX_MS = 10_000  # how long one waits for the end of the same request
 LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"
 
@@ -141,8 +143,14 @@ class Jobs:
         if request.callback_url is not None:
             files.append((address_file(job_id), written_address(request.callback_url)))
         await asyncio.gather(*(self.store.files.put(name, content) for name, content in files))
-        await self.store.table.add(job)
-        await self.store.queue.send(job_id)
+        try:
+            await self.store.table.add(job)
+            await self.store.queue.send(job_id)
+        except StoreError:
+            # It may be there all the same, and a caller who was refused asks again: not both.
+            with suppress(StoreError):
+                await self.store.change(job_id, lambda known: cancelled(known, now_ms=self._clock.wall_ms()))
+            raise
         return self._told(job)
 
     def _new(self, request: JobRequest, payer: Payer, job_id: str) -> Job:
@@ -212,6 +220,9 @@ class Jobs:
         Raises:
             StoreError: No answer in time.
         """
+        if after is not None and not LIST_AFTER.fullmatch(after):
+            message = "after should be the next_after of a list of jobs"
+            raise InvalidRequestError(message, details={"fields": [{"field": "after", "message": message}]})
         pool = SERVER_POOL if account is None else f"account:{account}"
         found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
         return {"jobs": [self._told(job) for job in found.jobs], "next_after": found.after}
@@ -283,10 +294,10 @@ class Jobs:
             "app": job.app,
             "priority": "background" if job.is_background else "interactive",
             "tasks": job.task_count,
-            "done": job.done_count,
-            "failed": job.failed_count,
+            "done": job.counts.done_count,
+            "failed": job.counts.failed_count,
             "characters": job.character_count,
-            "characters_bought": job.bought_character_count,
+            "characters_bought": job.counts.bought_character_count,
             "created_at_ms": job.created_at_ms,
             "started_at_ms": job.started_at_ms,
             "ended_at_ms": job.ended_at_ms,
@@ -304,7 +315,7 @@ def status_url_of(job_id: str) -> str:
 
 def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
     """Return when a job will be over if it goes on as it did so far; None when nobody can tell."""
-    settled_count = job.done_count + job.failed_count
+    settled_count = job.counts.done_count + job.counts.failed_count
     if job.is_over or job.started_at_ms is None or not settled_count:
         return None
     left_count = job.task_count - settled_count

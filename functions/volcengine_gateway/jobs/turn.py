@@ -31,6 +31,11 @@ class Same:
     digest: str
     is_named: bool
 
+    @property
+    def job_id(self) -> str:
+        """The id of a job that this request, and no other, leads to."""
+        return sha256(self.name.encode()).hexdigest()[:32]
+
     @classmethod
     def of(
         cls, request: BatchRequest, *, route: str, account: str, key: bytes, idempotency_key: str | None

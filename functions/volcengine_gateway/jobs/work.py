@@ -22,7 +22,7 @@ from volcengine_gateway.jobs.chunks import (
     tasks_file,
     written_outcomes,
 )
-from volcengine_gateway.jobs.job import Job, Whole
+from volcengine_gateway.jobs.job import Counts, Job, Whole
 from volcengine_gateway.jobs.kept import Kept, KeptSpeech
 from volcengine_gateway.jobs.store import Files
 
@@ -97,6 +97,7 @@ class JobWork:
         self._chunks: dict[int, _Chunk] = {}
         self._speaking: dict[str, set[int]] = defaultdict(set)  # tasks that wait for one file, by its name
         self._names: dict[int, str] = {}
+        self._whole: dict[int, Whole] = {}  # behind one that is not
         self._next_whole = job.whole_chunk_count
         self._spoken: dict[str, Kept] = {}  # in this slice
         self._stopped_by: VolcengineError | None = None
@@ -211,11 +212,22 @@ class JobWork:
             for chunk in list(self._chunks.values()):
                 if chunk.is_whole or is_last:
                     await self._write(chunk)
-            while (first := self._chunks.get(self._next_whole)) is not None and first.is_whole:
-                await self._write(first)
-                await self._on_whole(first.summed_up())
+                if chunk.is_whole and not chunk.is_new:
+                    self._whole[chunk.number] = chunk.summed_up()
+                    self._forget(chunk)
+            while self._next_whole in self._whole:
+                await self._on_whole(self._whole[self._next_whole])
+                del self._whole[self._next_whole]
                 self._next_whole += 1
-                self._forget(first)
+
+    def part(self) -> Counts:
+        """Return the counts of what is behind a chunk that is not whole, and so not counted yet."""
+        parts = [*self._whole.values(), *(chunk.summed_up() for chunk in self._chunks.values())]
+        return Counts(
+            done_count=sum(part.done_count for part in parts),
+            failed_count=sum(part.failed_count for part in parts),
+            bought_character_count=sum(part.bought_character_count for part in parts),
+        )
 
     async def _write(self, chunk: _Chunk) -> None:
         """Write down the outcomes of a chunk that no file has yet."""

@@ -135,7 +135,12 @@ class Worker:
         ended = await self._store.change(
             job_id,
             lambda job: released(
-                job, worker_id=worker_id, has_moved=work.has_moved, trouble=trouble, now_ms=self._clock.wall_ms()
+                job,
+                worker_id=worker_id,
+                part=work.part(),
+                has_moved=work.has_moved,
+                trouble=trouble,
+                now_ms=self._clock.wall_ms(),
             ),
         )
         self._journal.worked(_worked(ended or job, work, trouble, refused=speaker.refused_count))

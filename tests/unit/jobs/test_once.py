@@ -152,6 +152,15 @@ async def test_a_key_that_is_none_is_refused(workshop: Workshop, key: str) -> No
     assert not workshop.voice.spoken
 
 
+async def test_a_retry_under_its_key_is_bought_once_without_the_cache_too(workshop: Workshop) -> None:
+    """I8: the answer to the first may have been lost."""
+    for _ in range(2):
+        told = await workshop.bench().post(_body(["a", "b"], cache=False), idempotency_key="k")
+        assert _audio(told) == ["a", "b"]
+
+    assert workshop.bought() == {"a": 1, "b": 1}
+
+
 async def test_errors_stay_the_tasks_own(workshop: Workshop) -> None:
     def outcome(_login: Login, task: TaskItem) -> bytes | VolcengineError:
         return TextRefusedError("unreadable") if task.text == "bad" else task.text.encode()

@@ -313,3 +313,21 @@ async def test_what_can_not_be_kept_is_not_bought(workshop: Workshop, monkeypatc
     assert len(workshop.voice.spoken) <= 2 * 10
     assert job is not None
     assert (job.state, job.stalled_count) == ("running", 1)
+
+
+async def test_what_is_done_behind_a_stubborn_task_counts(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volcengine_client.speech.retry.BASE_MS", 1)
+    workshop.voice.outcome = lambda _login, task: (
+        UpstreamUnavailableError("broken") if task.text == "text 3" else task.text.encode()
+    )
+    job_id = await workshop.submit(_texts(350))
+    await workshop.slice(job_id)
+    stubborn = await workshop.jobs.show(job_id, after=None, limit=None)
+    workshop.voice.outcome = lambda _login, task: task.text.encode()
+    await workshop.slice(job_id)
+    done = await workshop.jobs.show(job_id, after=None, limit="0")
+
+    assert (stubborn["state"], stubborn["done"]) == ("running", 349)
+    assert [result["index"] for result in stubborn["results"]] == [0, 1, 2]
+    assert (done["state"], done["done"]) == ("done", 350)
+    assert done["characters_bought"] == sum(map(len, _texts(350)))
