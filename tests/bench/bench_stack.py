@@ -13,12 +13,14 @@ import statistics
 from collections.abc import Sequence
 
 import aiohttp
+import pytest
 
 from infra.local.lifecycle import Stack
 from infra.local.simulator import Simulator
 from tests.support.crowd import (
     Results,
     Seen,
+    Task,
     assert_right,
     batch,
     client_processes,
@@ -34,16 +36,24 @@ CALLERS, TASKS, MEAN_MS = 10, 20, 1_000
 ONE_TASK_COUNT = 30
 CLOCK = SystemClock()
 
-BATCHES = [batch(caller, TASKS, is_repeating_ids=caller % 2 == 1) for caller in range(CALLERS)]
+Batches = Sequence[Sequence[Task]]
 
 
-async def tell(name: str, simulator: Simulator, app_id: str, since_ms: int, answers: Sequence[Results]) -> None:
+@pytest.fixture
+def batches() -> Batches:
+    """Ten callers with twenty new texts each; every other one repeats its ids."""
+    return [batch(caller, TASKS, is_repeating_ids=caller % 2 == 1) for caller in range(CALLERS)]
+
+
+async def tell(
+    name: str, simulator: Simulator, app_id: str, since_ms: int, batches: Batches, answers: Sequence[Results]
+) -> None:
     """Print one door's line, and make sure that it is worth printing."""
     seen = Seen.of(await simulator.record(), app_id)
-    texts = [task["text"] for tasks in BATCHES for task in tasks]
+    texts = [task["text"] for tasks in batches for task in tasks]
     bought = sum(counts["bought"] for counts in seen.gauge["texts"].values())
-    waits_ms = [seen.first_wait_ms(tasks, since_ms=since_ms) for tasks in BATCHES]
-    for tasks, results in zip(BATCHES, answers, strict=True):
+    waits_ms = [seen.first_wait_ms(tasks, since_ms=since_ms) for tasks in batches]
+    for tasks, results in zip(batches, answers, strict=True):
         await asyncio.to_thread(assert_right, tasks, results)
     refused = sum(seen.gauge["refusals"].values())
     print(  # noqa: T201
@@ -60,37 +70,41 @@ async def begin(simulator: Simulator) -> int:
     return since_ms
 
 
-async def test_gateway(gateway: Gateway, simulator: Simulator, aws: Aws) -> None:
+async def test_gateway(gateway: Gateway, simulator: Simulator, aws: Aws, batches: Batches) -> None:
     await gateway.warm(CALLERS)
     since_ms = await begin(simulator)
-    answers = await asyncio.gather(*map(through_gateway(gateway), BATCHES))
-    await tell("gateway", simulator, aws.secret()["volcengine_tts_appid"], since_ms, answers)
+    answers = await asyncio.gather(*map(through_gateway(gateway), batches))
+    await tell("gateway", simulator, aws.secret()["volcengine_tts_appid"], since_ms, batches, answers)
 
 
-async def test_server(stack: Stack, simulator: Simulator, session: aiohttp.ClientSession, aws: Aws) -> None:
+async def test_server(
+    stack: Stack, simulator: Simulator, session: aiohttp.ClientSession, aws: Aws, batches: Batches
+) -> None:
     app_id = aws.secret()["volcengine_tts_appid"]
     account = {"VOLCENGINE_TTS_APPID": app_id, "VOLCENGINE_TTS_ACCESS_KEY": "k"}
     async with server({**account, "VOLCENGINE_TTS_ENDPOINT": stack.upstream_url}) as url:
         since_ms = await begin(simulator)
-        answers = await asyncio.gather(*map(through_server(url, session), BATCHES))
-        await tell("self-hosted server", simulator, app_id, since_ms, answers)
+        answers = await asyncio.gather(*map(through_server(url, session), batches))
+        await tell("self-hosted server", simulator, app_id, since_ms, batches, answers)
 
 
-async def test_clients(stack: Stack, simulator: Simulator, aws: Aws) -> None:
-    async with client_processes(stack, BATCHES, times=DEFAULT_TIMES) as clients:
+async def test_clients(stack: Stack, simulator: Simulator, aws: Aws, batches: Batches) -> None:
+    async with client_processes(stack, batches, times=DEFAULT_TIMES) as clients:
         since_ms = await begin(simulator)
         answers = await asyncio.gather(*(client.speak() for client in clients))
-        await tell("client processes", simulator, aws.secret()["volcengine_tts_appid"], since_ms, answers)
+        await tell("client processes", simulator, aws.secret()["volcengine_tts_appid"], since_ms, batches, answers)
 
 
-async def test_mixed(stack: Stack, gateway: Gateway, simulator: Simulator, aws: Aws) -> None:
+async def test_mixed(stack: Stack, gateway: Gateway, simulator: Simulator, aws: Aws, batches: Batches) -> None:
     half = CALLERS // 2
     await gateway.warm(half)
-    async with client_processes(stack, BATCHES[half:], times=DEFAULT_TIMES) as clients:
+    async with client_processes(stack, batches[half:], times=DEFAULT_TIMES) as clients:
         since_ms = await begin(simulator)
-        posted = map(through_gateway(gateway), BATCHES[:half])
+        posted = map(through_gateway(gateway), batches[:half])
         answers = await asyncio.gather(*posted, *(client.speak() for client in clients))
-        await tell("half gateway, half clients", simulator, aws.secret()["volcengine_tts_appid"], since_ms, answers)
+        await tell(
+            "half gateway, half clients", simulator, aws.secret()["volcengine_tts_appid"], since_ms, batches, answers
+        )
 
 
 async def test_one_task(gateway: Gateway, simulator: Simulator) -> None:
