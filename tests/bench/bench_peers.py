@@ -43,6 +43,7 @@ from infra.local.places import ROOT, free_port
 from infra.local.waiting import until
 from tests.support.crowd import ClientProcess, Results, Seen, Task, batch, expected_audio
 from tests.support.peer_gates import LOCKS_TABLE
+from tests.support.pictures import bars
 from tests.support.pool_process import CLOCK, LIMIT, Ground, all_entered, pools_table, program
 from tests.support.spans import jain
 from volcengine_client.limits import DEFAULT_TIMES, TEST_TIMES, PoolTimes
@@ -187,6 +188,7 @@ async def test_peers(table_url: str, cache: redis.Redis | None) -> None:
     for row in rows:
         tell(row["name"], row)
     keep(rows=rows)
+    draw(rows)
 
 
 async def test_one_of_four_is_killed(table_url: str, cache: redis.Redis | None) -> None:
@@ -350,6 +352,29 @@ def tell(name: str, row: Mapping[str, Any]) -> None:
         f"  asks {row['requests_a_call']:6.1f}  first {row['first_wait_s']:5.2f} s  Jain {row['jain']:5.3f}",
         flush=True,
     )
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw what the peers leave unused and what they ask, for README."""
+    names = [row["name"] for row in rows]
+    pictures = {
+        "peers-idle": bars(
+            "Slot time left unused, %",
+            names,
+            {"idle": [round(100 * (1 - row["busy"]), 1) for row in rows]},
+            show_legend=False,
+            height=320,
+        ),
+        "peers-requests": bars(
+            "Requests to the table, or to Redis, for a call",
+            names,
+            {"requests": [round(row["requests_a_call"], 1) for row in rows]},
+            show_legend=False,
+            height=320,
+        ),
+    }
+    for name, picture in pictures.items():
+        (TOLD.parent / f"{name}.svg").write_bytes(picture.render())
 
 
 def keep(**parts: Any) -> None:

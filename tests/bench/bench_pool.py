@@ -15,26 +15,14 @@ from typing import Any
 
 import pygal
 import pytest
-from pygal.style import Style
 
-from tests.support.contest.cases import CASES, SIGMA, TABLE_MS, Case, Goal
+from tests.support.contest.cases import CASES, SIGMA, TABLE_MS, Goal
 from tests.support.contest.run import IDEAL, Figures, play_all
 from tests.support.contest.ways import WAYS
+from tests.support.pictures import bars
 
 SEEDS_MAX = int(os.environ.get("POOL_SEEDS", "15"))
 PICTURES = Path(".local/bench")
-STYLE = Style(
-    background="white",
-    plot_background="white",
-    font_family="sans-serif",
-    colors=("#1a7f37", "#cf6a17", "#8250df"),
-    label_font_size=11,
-    major_label_font_size=11,
-    legend_font_size=12,
-    title_font_size=15,
-    value_font_size=9,
-)
-
 Found = Mapping[str, Sequence[Figures]]
 
 
@@ -99,20 +87,5 @@ def _requests(figures: Figures) -> float:
 
 
 def _bars(title: str, found: Found, value: Callable[[Figures], float], **options: Any) -> pygal.HorizontalBar:
-    cases: list[Case] = list(reversed(CASES))
-    chart = pygal.HorizontalBar(
-        title=title,
-        style=STYLE,
-        width=900,
-        height=520,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=3,
-        truncate_legend=-1,
-        print_values=True,
-        js=[],
-        **options,
-    )
-    chart.x_labels = [case.name for case in cases]
-    for way, rows in found.items():
-        chart.add(way, [value(row) for row in reversed(rows)])
-    return chart
+    series = {way: [value(row) for row in rows] for way, rows in found.items()}
+    return bars(title, [case.name for case in CASES], series, **options)
