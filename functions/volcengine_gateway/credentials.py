@@ -201,7 +201,7 @@ def _as_caller(keyring: Keyring, login: Login, concurrency: int) -> Payer:
 
 
 def _account_error(message: str) -> InvalidRequestError:
-    return InvalidRequestError(message, details={"fields": [{"field": "account", "message": message}]})
+    return InvalidRequestError.of_field("account", message)
 
 
 def _is_same(shown: str, known: str) -> bool:

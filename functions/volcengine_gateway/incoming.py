@@ -55,7 +55,7 @@ def idempotency_key_in(headers: Mapping[str, str]) -> str | None:
     key = headers.get(IDEMPOTENCY_KEY)
     if key is not None and not VISIBLE.fullmatch(key):
         message = f"Idempotency-Key should be 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} visible ASCII characters"
-        raise InvalidRequestError(message, details={"fields": [{"field": "Idempotency-Key", "message": message}]})
+        raise InvalidRequestError.of_field("Idempotency-Key", message)
     return key
 
 
@@ -68,7 +68,7 @@ def is_dry_run(query: Mapping[str, str]) -> bool:
     said = query.get("dry_run", "false").lower()
     if said not in {"true", "false"}:
         message = "dry_run should be true or false"
-        raise InvalidRequestError(message, details={"fields": [{"field": "dry_run", "message": message}]})
+        raise InvalidRequestError.of_field("dry_run", message)
     return said == "true"
 
 

@@ -8,6 +8,8 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+from volcengine_client.errors import VolcengineError
+
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
@@ -160,6 +162,14 @@ class LogJournal:
 
     def _write(self, level: int, message: str, facts: dict[str, object]) -> None:
         self._log.log(level, "%s", json.dumps({"message": message, **facts}))
+
+
+def note_failure(journal: Journal, error: Exception, *, message_id: str) -> None:
+    """Note why a message comes again: something was out of reach, or a mistake of ours."""
+    if isinstance(error, VolcengineError):
+        journal.put_off(PutOff(message_id, error.code))
+    else:
+        journal.bug(error, request_id=message_id)
 
 
 def told_of_bug(error: BaseException) -> dict[str, object]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import VolcengineError
 from volcengine_client.limits import SLICE_MARGIN_MS
 from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.gateway import Gateway
@@ -18,7 +17,7 @@ from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs, JobTimes
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
-from volcengine_gateway.journal import Journal, PutOff
+from volcengine_gateway.journal import Journal, note_failure
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.problems import guarded
 from volcengine_gateway.routes import Routes, TimeLeft
@@ -95,10 +94,7 @@ class Deliveries:
         return await guarded(running, lambda error: self._failed(error, record["messageId"]))
 
     def _failed(self, error: Exception, message_id: str) -> bool:
-        if isinstance(error, VolcengineError):
-            self._journal.put_off(PutOff(message_id, error.code))
-        else:
-            self._journal.bug(error, request_id=message_id)
+        note_failure(self._journal, error, message_id=message_id)
         return False
 
 

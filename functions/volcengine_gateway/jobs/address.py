@@ -184,4 +184,4 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
 def refused(wanted: str, *, retryable: bool = False) -> InvalidRequestError:
     """Return the error that names the field, and says what it should be."""
     message = f"{FIELD} {wanted}"
-    return InvalidRequestError(message, retryable=retryable, details={"fields": [{"field": FIELD, "message": message}]})
+    return InvalidRequestError.of_field(FIELD, message, retryable=retryable)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from volcengine_client.clock import Clock
 from volcengine_client.webhooks import signed_headers
-from volcengine_gateway.jobs.job import Job, announced, called_back, wait_before_next_try_ms
+from volcengine_gateway.jobs.job import Job, announced, called_back, status_url_of, wait_before_next_try_ms
 from volcengine_gateway.jobs.receivers import Receivers, Reply
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.journal import CalledBack, Journal
@@ -152,7 +152,7 @@ def told_of_end(job: Job) -> dict[str, object]:
         "characters_bought": job.counts.bought_character_count,
         "created_at_ms": job.created_at_ms,
         "ended_at_ms": job.ended_at_ms,
-        "status_url": f"/jobs/{job.job_id}",
+        "status_url": status_url_of(job.job_id),
     }
 
 

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import VolcengineError
-from volcengine_gateway.journal import Journal, PutOff
+from volcengine_gateway.journal import Journal, note_failure
 from volcengine_gateway.problems import guarded
 
 WORKERS_MAX = 4  # messages that are worked on at once
@@ -69,8 +68,5 @@ class Crew:
         return await guarded(deliver(body, attempt), self._failed)
 
     def _failed(self, error: Exception) -> bool:
-        if isinstance(error, VolcengineError):
-            self._journal.put_off(PutOff("job", error.code))
-        else:
-            self._journal.bug(error, request_id="job")
+        note_failure(self._journal, error, message_id="job")
         return False

@@ -136,6 +136,11 @@ class Job:
         return None
 
 
+def status_url_of(job_id: str) -> str:
+    """Return where a job is asked for."""
+    return f"/jobs/{job_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What has become of some tasks: with audio, with an error, and the characters that were bought."""

@@ -16,7 +16,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.text import cleaned
+from volcengine_client.speech.sound import shape_of
 from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.jobs.store import Files
 
@@ -51,17 +51,7 @@ class KeptSpeech:
 
     def name_of(self, task: TaskItem) -> str:
         """Return the name of the file that a task's audio has, whoever asked for it."""
-        shape = [
-            self._shared,
-            task.voice_type,
-            cleaned(task.text),
-            task.encoding,
-            task.sample_rate,
-            task.speed,
-            task.volume,
-            task.pitch,
-            task.emotion,
-        ]
+        shape = [self._shared, *shape_of(task)]
         return f"speech/{hmac.new(self._key, json.dumps(shape).encode(), sha256).hexdigest()}.{task.encoding}"
 
     async def find(self, names: Iterable[str]) -> Mapping[str, Kept]:

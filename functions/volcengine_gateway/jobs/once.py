@@ -41,9 +41,9 @@ from volcengine_client.speech.text import characters_billed
 from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.credentials import Payer
 from volcengine_gateway.jobs.chunks import Outcome, failed_outcome, name_of
-from volcengine_gateway.jobs.job import Job
+from volcengine_gateway.jobs.job import Job, status_url_of
 from volcengine_gateway.jobs.kept import Kept, KeptSpeech
-from volcengine_gateway.jobs.service import Jobs, status_url_of
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 
@@ -106,8 +106,7 @@ class Once:
         )
         # Under a key that the caller repeats it finds even what is kept for nobody else.
         job_id = secrets.token_hex(16) if same is None or not same.is_named else same.job_id
-        nonce = "" if ask.request.cache else job_id
-        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
+        kept = self._kept(ask, job_id)
         names = [kept.name_of(task) for task in ask.request.tasks]
         begun, found = await asyncio.gather(
             self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
@@ -133,6 +132,11 @@ class Once:
 
     # --- what is spoken ----------------------------------------------------------
 
+    def _kept(self, ask: Ask, job_id: str) -> KeptSpeech:
+        """Return the speech that may be found: the account's, or without the cache this one batch's."""
+        nonce = "" if ask.request.cache else job_id
+        return KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
+
     async def _find(self, ask: Ask, kept: KeptSpeech, names: Sequence[str]) -> Mapping[str, Kept]:
         """Return what was spoken before; nothing where it can't be told now."""
         if ask.request.cache or ask.idempotency_key is not None:
@@ -146,8 +150,7 @@ class Once:
     ) -> _Spoken:
         """Speak what was not found, equal tasks once."""
         tasks = ask.request.tasks
-        first = {name: index for index, name in reversed(list(enumerate(names))) if name not in found}
-        indexes = sorted(first.values())
+        indexes = [index for name, index in _firsts(names).items() if name not in found]
         outcomes = Outcomes([tasks[index] for index in indexes])
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
         keeping = _Keeping(kept, _Room(tasks, ask.answer_bytes_max))
@@ -156,7 +159,7 @@ class Once:
             outcomes.raise_rejection()
         await keeping.settled(within_ms=self._left_ms(ask) - HAND_OVER_MS // 2)
         of = {names[index]: outcomes.of(place) for place, index in enumerate(indexes)}
-        return _Spoken(names, found, first, of, pool, keeping)
+        return _Spoken(names, found, of, pool, keeping)
 
     async def _hand_over(self, ask: Ask, spoken: _Spoken, job_id: str) -> JobPointer | None:
         """Make a job of the batch, which knows what was spoken already; None when that can't be done now."""
@@ -216,8 +219,7 @@ class Once:
 
     async def _found(self, ask: Ask, job: Job) -> BatchResponse:
         """Answer a request that led to a job before: with what there is by now, and the same job."""
-        nonce = "" if ask.request.cache else job.job_id
-        kept = KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
+        kept = self._kept(ask, job.job_id)
         names = [kept.name_of(task) for task in ask.request.tasks]
         found = await kept.find(names)
         of: dict[str, Speech | VolcengineError] = {}
@@ -229,7 +231,7 @@ class Once:
         waits = gone if job.is_over else NoSlotInTimeError("it is being spoken still")
         of |= {name: waits for name in names if name not in found and name not in of}
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        spoken = _Spoken(names, found, {}, of, pool, _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max)))
+        spoken = _Spoken(names, found, of, pool, _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max)))
         await self._fetch(ask, spoken)
         results = [self._result(task, index, spoken, has_job=True) for index, task in enumerate(ask.request.tasks)]
         return _response(results, pool, JobPointer(job_id=job.job_id, status_url=status_url_of(job.job_id)))
@@ -241,18 +243,22 @@ class _Spoken:
 
     names: Sequence[str]
     found: Mapping[str, Kept]
-    first: Mapping[str, int]
     of: Mapping[str, Speech | VolcengineError]
     pool: PoolReport
     keeping: _Keeping
     fetched: dict[str, bytes] = field(default_factory=dict)
+    first: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know at which task each sound stands first: that one is said to have bought it."""
+        self.first = _firsts(self.names)
 
     def audio_for(self, index: int) -> bytes:
         """Return a task's audio as far as the answer has room for it, each further time for an equal task too."""
         name = self.names[index]
         outcome = self.of.get(name)
         audio = outcome.audio if isinstance(outcome, Speech) else self.fetched.get(name, b"")
-        has_room = self.names.index(name) == index or self.keeping.room.take(len(audio))
+        has_room = self.first[name] == index or self.keeping.room.take(len(audio))
         return audio if has_room else b""
 
     @property
@@ -278,6 +284,14 @@ class _Spoken:
         )
 
 
+def _firsts(names: Sequence[str]) -> dict[str, int]:
+    """Return where each name stands first, in that order."""
+    firsts: dict[str, int] = {}
+    for index, name in enumerate(names):
+        firsts.setdefault(name, index)
+    return firsts
+
+
 class _Room:
     """The bytes of an answer that are left for audio."""
 
@@ -300,8 +314,7 @@ class _Keeping:
         self.room = room
         self._kept = kept
         self.lost: set[str] = set()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._names: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
 
     def around(self, speaker: Speaker) -> Speaker:
         """Return a speaker whose files are kept; those that have no room in the answer are kept only."""
@@ -310,8 +323,7 @@ class _Keeping:
     def keep(self, task: TaskItem, speech: Speech) -> Speech:
         name = self._kept.name_of(task)
         keeping = asyncio.create_task(self._keep(name, speech))
-        self._under_way.add(keeping)
-        self._names[name] = keeping
+        self._under_way[name] = keeping
         has_room = self.room.take(len(speech.audio))
         return replace(speech, audio=speech.audio if has_room else b"", kept_as=name)
 
@@ -324,8 +336,8 @@ class _Keeping:
     async def settled(self, *, within_ms: int) -> None:
         """Wait until every file is where it is kept; those that take too long are lost to all but this answer."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=max(0, within_ms) / 1_000)
-        for name, keeping in self._names.items():
+            await asyncio.wait(self._under_way.values(), timeout=max(0, within_ms) / 1_000)
+        for name, keeping in self._under_way.items():
             if not keeping.done():
                 self.lost.add(name)
 

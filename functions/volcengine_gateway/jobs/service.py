@@ -36,7 +36,7 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import JOB_ID, Job, busy_ms, cancelled
+from volcengine_gateway.jobs.job import JOB_ID, Job, busy_ms, cancelled, status_url_of
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import OneAtATime, Same
@@ -222,7 +222,7 @@ class Jobs:
         """
         if after is not None and not LIST_AFTER.fullmatch(after):
             message = "after should be the next_after of a list of jobs"
-            raise InvalidRequestError(message, details={"fields": [{"field": "after", "message": message}]})
+            raise InvalidRequestError.of_field("after", message)
         pool = SERVER_POOL if account is None else f"account:{account}"
         found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
         return {"jobs": [self._told(job) for job in found.jobs], "next_after": found.after}
@@ -308,11 +308,6 @@ class Jobs:
         }
 
 
-def status_url_of(job_id: str) -> str:
-    """Return where a job is asked for."""
-    return f"/jobs/{job_id}"
-
-
 def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
     """Return when a job will be over if it goes on as it did so far; None when nobody can tell."""
     settled_count = job.counts.done_count + job.counts.failed_count
@@ -325,7 +320,7 @@ def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
 def _payer_of(keyring: Keyring, request: JobRequest, shown_admin_key: str | None) -> Payer:
     if login_in(request.credentials) is not None:
         message = "A job is paid by an account of this gateway: leave the app id and the access key out"
-        raise InvalidRequestError(message, details={"fields": [{"field": "credentials", "message": message}]})
+        raise InvalidRequestError.of_field("credentials", message)
     return payer_of(
         keyring,
         policy="off",
@@ -340,5 +335,5 @@ def _number(name: str, text: str | None, *, default: int, least: int, most: int)
         return default
     if not re.fullmatch(r"-?[0-9]{1,10}", text) or not least <= int(text) <= most:
         message = f"{name} should be a whole number from {least} to {most:,}"
-        raise InvalidRequestError(message, details={"fields": [{"field": name, "message": message}]})
+        raise InvalidRequestError.of_field(name, message)
     return int(text)

@@ -103,8 +103,7 @@ class OneAtATime:
             if known is None or known.token == token:
                 break
             if known.digest != same.digest:
-                fields = [{"field": "Idempotency-Key", "message": OTHER_BODY}]
-                raise InvalidRequestError(OTHER_BODY, details={"fields": fields})
+                raise InvalidRequestError.of_field("Idempotency-Key", OTHER_BODY)
             if known.is_over:
                 return Begun(known.job_id, has_waited)
             if left_ms <= HAND_OVER_MS:

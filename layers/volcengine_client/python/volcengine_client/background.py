@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from volcengine_client.limits import CLOSE_MAX_MS, LEAVE_MAX_MS
 
@@ -90,6 +91,32 @@ class Background:
 
 async def _next(items: AsyncIterator[T]) -> T | None:
     return await anext(items, None)
+
+
+class InBackground:
+    """A client whose work runs on a background loop: a context, blocking or asynchronous, that closes it."""
+
+    _background: Background
+
+    def close(self) -> None:
+        """Close the connections; what is in progress is abandoned. The client may be used again."""
+        self._background.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
 
 
 class _Loop:

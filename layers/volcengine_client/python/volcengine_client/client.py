@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from volcengine_client.background import Background
+from volcengine_client.background import Background, InBackground
 from volcengine_client.batch import speak, speak_batch
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import CredentialsError, InvalidRequestError, LoginRejectedError
@@ -62,7 +61,7 @@ class SharedPool:
     times: PoolTimes = DEFAULT_TIMES
 
 
-class VolcengineConcurrentTTS:
+class VolcengineConcurrentTTS(InBackground):
     """Speak batches of text through one account, never more at once than it allows.
 
     Args:
@@ -185,26 +184,6 @@ class VolcengineConcurrentTTS:
         """Return how many slots of the pool are taken, and how many there are, as last seen; None before."""
         state = self._pool.snapshot
         return None if state is None or state.limit is None else (len(state.slots), state.limit.n)
-
-    def close(self) -> None:
-        """Close the connections; what is in progress is abandoned. The client may be used again."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
     async def _batch(self, tasks: Sequence[TaskItem], timeout_ms: int | None) -> list[TaskResult]:
         if not tasks:

@@ -40,7 +40,7 @@ Messages never hold a credential or a spoken text (I6).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class VolcengineError(Exception):
@@ -111,6 +111,11 @@ class InvalidRequestError(CallerError):
     """A field has a wrong shape, range or length; `details["fields"]` names each."""
 
     code = "invalid_request"
+
+    @classmethod
+    def of_field(cls, field: str, message: str, *, retryable: bool = False) -> Self:
+        """Return the error about one field."""
+        return cls(message, retryable=retryable, details={"fields": [{"field": field, "message": message}]})
 
 
 class CapacityError(VolcengineError):

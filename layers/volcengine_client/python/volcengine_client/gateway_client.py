@@ -12,15 +12,13 @@ background event loop and share its connections.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
-from typing import Self, Unpack
+from typing import Unpack
 
-from volcengine_client.background import Background
+from volcengine_client.background import Background, InBackground
 from volcengine_client.clock import SystemClock
 from volcengine_client.gateway_asks import GatewayAsks
 from volcengine_client.gateway_wire import GatewayWire
@@ -29,7 +27,7 @@ from volcengine_client.limits import CLIENT_BATCH_MS
 from volcengine_client.models import TaskItem, TaskResult
 
 
-class GatewayClient:
+class GatewayClient(InBackground):
     """Speak through a gateway.
 
     Requests are repeated, with growing waits and never sooner than the gateway says, where that can help; nothing is
@@ -200,26 +198,6 @@ class GatewayClient:
     def status_sync(self, pool: str | None = None) -> PoolStatus:
         """Tell who holds and who waits in a pool; see `status_async`."""
         return self._background.run(self._asks.status(pool))
-
-    def close(self) -> None:
-        """Close the connections; what is in progress is abandoned. The client may be used again."""
-        self._background.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
 
 async def _nothing() -> None:

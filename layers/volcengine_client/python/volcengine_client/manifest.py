@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from volcengine_client.file_names import is_bare
 from volcengine_client.models import TaskError, TaskItem
-from volcengine_client.speech.text import cleaned
+from volcengine_client.speech.sound import shape_of
 from volcengine_client.whole_file import write_whole
 
 MANIFEST = "manifest.jsonl"
@@ -43,17 +43,7 @@ class Entry(BaseModel):
 
 def fingerprint_of(task: TaskItem) -> str:
     """Return a hash of what shapes the sound of a task, and of nothing else."""
-    shape = [
-        task.voice_type,
-        cleaned(task.text),
-        task.encoding,
-        task.sample_rate,
-        task.speed,
-        task.volume,
-        task.pitch,
-        task.emotion,
-    ]
-    return sha256(json.dumps(shape).encode()).hexdigest()
+    return sha256(json.dumps(shape_of(task)).encode()).hexdigest()
 
 
 class Manifest:
