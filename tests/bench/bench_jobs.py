@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import statistics
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -34,31 +33,17 @@ CLOCK = SystemClock()
 MIB = 1024 * 1024
 
 
-def speaking(gateway: Gateway, stack: Stack) -> list[psutil.Process]:
-    """Return the functions that have a connection to the upstream."""
-    port = urlsplit(stack.upstream_url).port
-    found = []
-    for function in gateway.functions():
-        try:
-            if any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp")):
-                found.append(function)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 class Memory:
     """The largest that any worker was, while it is watched."""
 
-    def __init__(self, gateway: Gateway, stack: Stack) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.peak_bytes = 0
         self._gateway = gateway
-        self._stack = stack
 
     async def watch(self) -> None:
         """Look now and then, until cancelled."""
         while True:
-            for function in await asyncio.to_thread(speaking, self._gateway, self._stack):
+            for function in await asyncio.to_thread(self._gateway.speaking):
                 try:
                     self.peak_bytes = max(self.peak_bytes, function.memory_info().rss)
                 except psutil.NoSuchProcess:
@@ -82,7 +67,7 @@ async def job_beside(
     tasks = batch(1, count)
     await simulator.order(mean_ms=MEAN_MS, reset=True)
     writes = pool_writes(aws)
-    memory = Memory(gateway, stack)
+    memory = Memory(gateway)
     watching = asyncio.create_task(memory.watch())
     address = await submitted(gateway, tasks)
     waits_ms: list[int] = []
@@ -161,7 +146,7 @@ async def test_sudden_ends_of_every_worker(
             return len((await quick_simulator.record()).calls) >= wanted
 
         await until(is_under_way, what="the job goes on", within_ms=JOB_MAX_MS, clock=CLOCK)
-        for function in speaking(quick_gateway, quick_stack):
+        for function in quick_gateway.speaking():
             function.kill()
     job = await ended(quick_gateway, address, within_ms=JOB_MAX_MS)
     app_id = Aws(quick_stack).secret()["volcengine_tts_appid"]

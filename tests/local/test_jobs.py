@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -90,10 +89,8 @@ async def test_a_job_outlives_its_worker(
         return len((await quick_simulator.record()).calls) >= 60
 
     await until(is_half_done, what="the job is half done", within_ms=60_000, clock=CLOCK)
-    port = urlsplit(quick_stack.upstream_url).port
-    for function in quick_gateway.functions():
-        if any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp")):
-            function.kill()
+    for function in quick_gateway.speaking():
+        function.kill()
     job = await ended(quick_gateway, address)
     app_id = Aws(quick_stack).secret()["volcengine_tts_appid"]
     seen = Seen.of(await quick_simulator.record(), app_id)

@@ -37,16 +37,6 @@ def now_ms(record: Record) -> int:
     return CLOCK.monotonic_ms()
 
 
-def speaking_functions(gateway: Gateway, upstream_url: str) -> list[psutil.Process]:
-    """Return the functions' processes that have a call at the upstream."""
-    port = int(upstream_url.rsplit(":", maxsplit=1)[1])
-    return [
-        function
-        for function in gateway.functions()
-        if any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp"))
-    ]
-
-
 async def test_a_killed_function_takes_no_slot_with_it(
     quick_stack: Stack, quick_gateway: Gateway, quick_simulator: Simulator
 ) -> None:
@@ -62,7 +52,7 @@ async def test_a_killed_function_takes_no_slot_with_it(
         return any(call["text"].startswith("Caller 1,") for call in (await quick_simulator.record()).calls)
 
     await until(both_speak, what="both speak", within_ms=10_000, clock=CLOCK)
-    for function in speaking_functions(quick_gateway, quick_stack.upstream_url):
+    for function in quick_gateway.speaking():
         function.kill()
     killed_at_ms = now_ms(await quick_simulator.record())
     answer, results = await asyncio.gather(doomed, survivor.results())

@@ -9,10 +9,11 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -176,6 +177,16 @@ class Gateway:
     def functions(self) -> list[psutil.Process]:
         """Return the functions' processes, idle and busy ones."""
         return processes.functions(Path(self._stack.functions_directory))
+
+    def speaking(self) -> list[psutil.Process]:
+        """Return those that have a connection to the upstream; some may have ended meanwhile."""
+        return [function for function in self.functions() if self._is_speaking(function)]
+
+    def _is_speaking(self, function: psutil.Process) -> bool:
+        port = urlsplit(self._stack.upstream_url).port
+        with suppress(psutil.NoSuchProcess):
+            return any(peer.raddr and peer.raddr.port == port for peer in function.net_connections("tcp"))
+        return False
 
     async def warm(self, count: int, *, clock: Clock | None = None) -> None:
         """Return when at least *count* functions are warm: as many requests run at once without a cold start."""
