@@ -14,6 +14,7 @@ from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import Estimate, Job, JobResult, PoolStatus
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.voice_list import Voice, voices
 from volcengine_client.webhooks import verify
 
 __version__ = "3.0.0"
@@ -35,8 +36,10 @@ __all__ = [
     "TaskItem",
     "TaskResult",
     "UpstreamError",
+    "Voice",
     "VolcengineConcurrentTTS",
     "VolcengineError",
     "create_client",
     "verify",
+    "voices",
 ]

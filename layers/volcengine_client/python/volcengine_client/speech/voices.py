@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from volcengine_client.speech.catalogue import entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +64,13 @@ BIG_2 = Family("seed-tts-2.0", "seed-tts-2.0", None)
 SPEECH_TO_SPEECH = Family("speech-to-speech", None, None)
 UNKNOWN = Family("unknown", None, "volcano_tts")  # the upstream decides, with all that a small voice can do
 
-# What the catalogue calls the families.
-_FAMILIES = {
-    "BV small model (volc.tts.default)": SMALL,
-    "seed-tts-1.0": BIG,
-    "seed-tts-1.0 (ICL)": BIG,
-    "seed-tts-2.0": BIG_2,
-    "seed-tts-2.0 (ICL)": BIG_2,
-    "s2s-realtime (not TTS API)": SPEECH_TO_SPEECH,
-}
+_FAMILIES = {family.name: family for family in (SMALL, BIG, BIG_2, SPEECH_TO_SPEECH)}  # those in the catalogue
 
 
 @cache
 def catalogue() -> dict[str, Family]:
     """Return the families of all known voices by id; reads `voices.csv` the first time."""
-    with Path(__file__).with_name("voices.csv").open(encoding="utf-8", newline="") as file:
-        return {row["voice_type"]: _FAMILIES[row["family"]] for row in csv.DictReader(file)}
+    return {entry.voice_type: _FAMILIES[entry.family] for entry in entries()}
 
 
 def family_of(voice_type: str) -> Family:

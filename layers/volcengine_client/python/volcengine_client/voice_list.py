@@ -1,0 +1,100 @@
+"""The voices that there are: what each is, and whether and how it can be spoken with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from volcengine_client.limits import VOICE_WARNINGS_MAX
+from volcengine_client.models import TaskItem
+from volcengine_client.speech.catalogue import VoiceEntry, found, likest
+from volcengine_client.speech.v1 import refusal_of
+from volcengine_client.speech.voices import CLONE, catalogue, family_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """A known voice.
+
+    Attributes:
+        id: What a task's `voice_type` says.
+        name: As the upstream calls it.
+        languages: Their codes; a dialect or accent of Chinese by its place, as in `zh-Sichuan`; `auto` for about
+            thirty more, which the voice tells by the text.
+        gender: `female` or `male`, as it sounds; `unknown` where sources disagree.
+        family: Voices of a family share a model, an order in the console and their abilities.
+        resource: What the account must have been granted; None when nobody can tell.
+        api: The upstream's API that speaks it; None when none can.
+        styles: What a task's `emotion` may be, where known.
+        why_not: Why it can't be spoken with; None when it can.
+    """
+
+    id: str
+    name: str
+    languages: tuple[str, ...]
+    gender: str
+    family: str
+    resource: str | None
+    api: str | None
+    styles: tuple[str, ...]
+    why_not: str | None
+
+
+def voices(
+    *, language: str | None = None, gender: str | None = None, family: str | None = None, q: str | None = None
+) -> list[Voice]:
+    """Return the known voices that are all that is asked for, by id; no account and no network is needed.
+
+    An account may have to order a voice in the console before it can be spoken with, and may have voices of its own.
+
+    Args:
+        language: A code, or the first part of some: `zh` finds `zh-CN` and `zh-Sichuan`.
+        gender: `female`, `male` or `unknown`.
+        family: `small-model`, `seed-tts-1.0`, `seed-tts-2.0` or `speech-to-speech`.
+        q: A part of the id or the name, in any case of letters.
+
+    Raises:
+        ValueError: No known voice has such a language, gender or family; the message names those that there are.
+    """
+    return [_voice(entry) for entry in found(language=language, gender=gender, family=family, q=q)]
+
+
+def warning_of(voice_type: str) -> str | None:
+    """Return what to tell somebody who wants to speak with a voice that nobody knows; None for any other.
+
+    Cloned voices are known to their owners only, and not warned of.
+    """
+    if voice_type in catalogue() or family_of(voice_type) is CLONE:
+        return None
+    known = likest(voice_type)
+    return f"unknown voice {voice_type}" if known is None else f"unknown voice {voice_type}; did you mean {known}?"
+
+
+def warnings_of(tasks: Iterable[TaskItem]) -> list[str]:
+    """Return the warnings of a batch, each once, the first twenty."""
+    warnings: list[str] = []
+    for voice_type in dict.fromkeys(task.voice_type for task in tasks):
+        warning = warning_of(voice_type) if len(warnings) < VOICE_WARNINGS_MAX else None
+        if warning is not None:
+            warnings.append(warning)
+    return warnings
+
+
+def _voice(entry: VoiceEntry) -> Voice:
+    why_not = _why_not(entry.voice_type)
+    return Voice(
+        id=entry.voice_type,
+        name=entry.name,
+        languages=entry.languages,
+        gender=entry.gender,
+        family=entry.family,
+        resource=family_of(entry.voice_type).resource,
+        api="v1" if why_not is None else None,
+        styles=entry.styles,
+        why_not=why_not,
+    )
+
+
+def _why_not(voice_type: str) -> str | None:
+    refusal = refusal_of(TaskItem(text="1", voice_type=voice_type))
+    return refusal.message if refusal else None
