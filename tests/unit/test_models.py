@@ -142,6 +142,37 @@ def test_a_file_name_that_only_begins_like_a_reserved_one_is_taken(name: str) ->
     assert TaskItem(text="a", output_filename=name).output_filename == name
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("a.wav", "wav"), ("a.MP3", "mp3"), ("说明.pcm", "pcm"), ("a.b.ogg", "ogg_opus"), ("a.Opus", "ogg_opus")],
+)
+def test_a_file_name_says_the_encoding_when_nothing_else_does(name: str, encoding: str) -> None:
+    assert TaskItem("id", "text", "BV001_streaming", name).encoding == encoding
+    assert TaskItem(text="text", output_filename=name, encoding=encoding).encoding == encoding
+    assert TASK.validate_python({"prompt": "text", "output_filename": name}).encoding == encoding
+
+
+@pytest.mark.parametrize("name", ["a", "a.audio", "a.mp3.txt", "mp3", "Chapter 1. The end", None])
+def test_a_file_name_that_says_no_encoding_fits_all(name: str | None) -> None:
+    assert TaskItem(text="text", output_filename=name).encoding == "mp3"
+    assert TaskItem(text="text", output_filename=name, encoding="wav").encoding == "wav"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("a.wav", "mp3"), ("a.WAV", "mp3"), ("a.mp3", "ogg_opus"), ("a.opus", "pcm")]
+)
+def test_a_file_name_that_says_another_encoding_is_refused(name: str, encoding: Any) -> None:
+    assert _refused({"text": "a", "output_filename": name, "encoding": encoding}) == [("output_filename",)]
+    with pytest.raises(ValueError, match=f"File name ends like .*, but encoding is {encoding}"):
+        TaskItem("id", "text", output_filename=name, encoding=encoding)
+
+
+def test_an_encoding_that_is_none_is_told_of_whatever_the_file_name_is() -> None:
+    assert _refused({"text": "a", "output_filename": "a.wav", "encoding": "flac"}) == [("encoding",)]
+    assert _refused({"text": "a", "output_filename": "a.wav", "encoding": []}) == [("encoding",)]
+    assert _refused({"text": "a", "output_filename": ["a.wav"], "encoding": "mp3"}) == [("output_filename",)]
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 

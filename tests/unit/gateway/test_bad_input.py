@@ -83,6 +83,7 @@ def assert_nothing_was_called(bench: Bench) -> None:
         ({"tasks": [{"text": "hello", "output_filename": "a/b.mp3"}]}, "tasks[0].output_filename", "bare"),
         ({"tasks": [{"text": "hello", "output_filename": "a\\b.mp3"}]}, "tasks[0].output_filename", "bare"),
         ({"tasks": [{"text": "hello", "output_filename": "NUL.mp3"}]}, "tasks[0].output_filename", "reserved"),
+        ({"tasks": [{**TASK, "output_filename": "a.wav", "encoding": "mp3"}]}, "tasks[0].output_filename", "is mp3"),
         ({"tasks": [TASK], "account": "nobodys"}, "account", "No account"),
         ({"tasks": [TASK], "account": "nobodys", "credentials": OWN}, "account", "not both"),
         ({"tasks": [TASK], "endpoint": "http://127.0.0.1"}, "endpoint", "Unknown field"),

@@ -45,6 +45,7 @@ APP_PATTERN = re.compile(r"[A-Za-z0-9._-]+")
 REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
 RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
+ENDINGS = {"mp3": "mp3", "wav": "wav", "pcm": "pcm", "ogg": "ogg_opus", "opus": "ogg_opus"}  # of file names
 UNUSABLE = frozenset('<>:"/\\|?*')
 
 POSITIONAL = ("task_id", "text", "voice_type", "output_filename")  # the order of arguments by position
@@ -95,6 +96,31 @@ def _file_name(name: str) -> str:
     return name
 
 
+def encoding_by_ending(name: str) -> str | None:
+    """Return the encoding that a file's name speaks of, in any case of letters; None when it speaks of none."""
+    stem, _, ending = name.rpartition(".")
+    return ENDINGS.get(ending.lower()) if stem else None
+
+
+def _encoded_as_named(given: dict[str, Any]) -> dict[str, Any]:
+    """Let a task's file name say its encoding when nothing else does, and never two different ones."""
+    name, encoding = given.get("output_filename"), given.get("encoding")
+    named = encoding_by_ending(name) if isinstance(name, str) else None
+    if named is None:
+        return given
+    if "encoding" not in given:
+        return {**given, "encoding": named}
+    if encoding != named and encoding in ENDINGS.values():
+        message = "File name ends like {named}, but encoding is {encoding}; leave one of them out"
+        disagrees = PydanticCustomError("file_name_encoding", message, {"named": named, "encoding": encoding})
+        raise _refused_field("output_filename", disagrees)
+    return given
+
+
+def _refused_field(field: str, reason: PydanticCustomError) -> ValidationError:
+    return ValidationError.from_exception_data("TaskItem", [{"type": reason, "loc": (field,), "input": None}])
+
+
 Ratio = Annotated[float, BeforeValidator(_no_boolean)]
 Printable = AfterValidator(_printable)
 
@@ -107,8 +133,8 @@ class TaskItem:
         task_id: The caller's name for the task; may repeat, since results come in input order.
         text: 1 to 1,024 bytes of UTF-8; JSON callers may say `prompt` instead.
         voice_type: The id of an official or cloned voice.
-        output_filename: A bare file name, for the caller's own use.
-        encoding: How the audio is to be encoded.
+        output_filename: A bare file name, for the caller's own use; one that ends like another encoding is refused.
+        encoding: How the audio is to be encoded; left out, as the file name ends, else mp3.
         sample_rate: Hertz; None leaves the upstream's default, 24,000.
         speed: Ratio, 0.2 to 3; None leaves 1.
         volume: Ratio, 0.1 to 3; None leaves 1.
@@ -138,15 +164,15 @@ class TaskItem:
     @model_validator(mode="before")
     @classmethod
     def _name_all_fields(cls, given: Any) -> Any:
-        """Give arguments by position their names, so that errors tell them, and take a prompt for the text."""
+        """Name arguments by position, so that errors tell them; take a prompt for the text, and names' endings."""
         if isinstance(given, ArgsKwargs) and len(given.args) <= len(POSITIONAL):
-            return ArgsKwargs((), {**dict(zip(POSITIONAL, given.args, strict=False)), **(given.kwargs or {})})
-        if not isinstance(given, dict) or "prompt" not in given:
+            named = {**dict(zip(POSITIONAL, given.args, strict=False)), **(given.kwargs or {})}
+            return ArgsKwargs((), _encoded_as_named(named))
+        if not isinstance(given, dict):
             return given
-        if "text" in given:
-            twice = PydanticCustomError("text_twice", "Give text or prompt, not both")
-            raise ValidationError.from_exception_data("TaskItem", [{"type": twice, "loc": ("text",), "input": None}])
-        return {("text" if name == "prompt" else name): value for name, value in given.items()}
+        if "prompt" in given and "text" in given:
+            raise _refused_field("text", PydanticCustomError("text_twice", "Give text or prompt, not both"))
+        return _encoded_as_named({("text" if name == "prompt" else name): value for name, value in given.items()})
 
 
 class Credentials(BaseModel):
