@@ -364,7 +364,8 @@ def test_a_second_ctrl_c_abandons_what_is_being_spoken(tmp_path: Path) -> None:
             assert time.monotonic() < began + 9
         process.communicate()
 
-    assert process.returncode == 130
+    # A Ctrl-C too many may meet the interpreter on its way out; a shell tells both as 130.
+    assert process.returncode in {130, -signal.SIGINT}
     assert manifest_in(tmp_path / "out") == []
 
 
