@@ -17,7 +17,12 @@ def cleaned(text: str) -> str:
     punctuation and emoji stay, since only the upstream knows what a voice can read. Never longer than *text*, in
     characters or in bytes of UTF-8; "" when nothing was left. Cleaning twice changes nothing.
     """
-    return "".join(map(_kept, text.replace("\r\n", "\n"))).strip()
+    return without_unheard(text).strip()
+
+
+def without_unheard(text: str) -> str:
+    """Return *text* cleaned, but with the white space at its ends, so that lines keep their numbers."""
+    return "".join(map(_kept, text.replace("\r\n", "\n")))
 
 
 def characters_billed(text: str) -> int:
