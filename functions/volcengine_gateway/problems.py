@@ -120,9 +120,10 @@ class Answer:
     code: str | None = None
 
 
-def answer_of_json(body: str) -> Answer:
-    """Answer that all is well."""
-    return Answer(HTTPStatus.OK, body)
+def answer_of_json(body: str, *, age_max_s: int | None = None) -> Answer:
+    """Answer that all is well; with *age_max_s*, with what anybody may keep for so long."""
+    headers = {} if age_max_s is None else {"Cache-Control": f"public, max-age={age_max_s}"}
+    return Answer(HTTPStatus.OK, body, headers)
 
 
 def status_of_file(content: bytes | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -15,7 +16,9 @@ from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from volcengine_client.errors import CallerError, UnknownJobError
+from volcengine_client.limits import VOICES_AGE_MAX_S
 from volcengine_client.models import BatchRequest
+from volcengine_client.voice_list import warn, warnings_of
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import (
     UNKNOWN,
@@ -44,6 +47,7 @@ from volcengine_gateway.problems import (
     answer_of_methods,
     guarded,
 )
+from volcengine_gateway.voice_page import voice_page
 
 READ = ("GET", "HEAD")
 
@@ -94,7 +98,7 @@ class Turn:
     def answer_with(self, answer: Answer) -> Response[str]:
         """Remember the answer for the journal, and put it as the library wants it."""
         self.answer = answer
-        headers = {**answer.headers, "X-Request-Id": self.request_id, "Cache-Control": "no-store"}
+        headers = {"Cache-Control": "no-store", **answer.headers, "X-Request-Id": self.request_id}
         return Response(int(answer.status), "application/json" if answer.body else None, answer.body, headers)
 
 
@@ -148,6 +152,7 @@ class Routes:
         self._resolver = Resolver()
         self._resolver.not_found(self._no_route)
         self._add("/", READ, self.health)
+        self._add("/voices", READ, self.voices)
         self._add("/generate-batch", ("POST",), self.generate_batch)
         self._add("/jobs", ("POST",), self.submit_job)
         self._add("/jobs", READ, self.jobs)
@@ -177,6 +182,10 @@ class Routes:
         """Tell that the service lives, and how busy it is."""
         return answer_of_json(await self._gateway.health())
 
+    async def voices(self, turn: Turn) -> Answer:
+        """Tell which voices there are, to anybody."""
+        return answer_of_json(await asyncio.to_thread(voice_page, turn.query), age_max_s=VOICES_AGE_MAX_S)
+
     async def generate_batch(self, turn: Turn) -> Answer:
         """Speak the batch in the body."""
         deadline_at_ms = self._deadline_at_ms(turn)
@@ -189,12 +198,14 @@ class Routes:
             return await self._estimate(turn, batch_request_of(await turn.body()))
         idempotency_key = idempotency_key_in(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
+            request = batch_request_of(await turn.body())
             response = await self._gateway.generate_batch(
-                batch_request_of(await turn.body()),
+                request,
                 shown_admin_key=admin_key,
                 deadline_at_ms=deadline_at_ms,
                 idempotency_key=idempotency_key,
             )
+        warn(response.results, request.tasks)
         return answer_of_batch(response, request_id=turn.request_id)
 
     async def submit_job(self, turn: Turn) -> Answer:
@@ -210,12 +221,14 @@ class Routes:
             told = await self._gateway.submit_job(
                 request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
             )
+        told |= {"warnings": warnings} if (warnings := warnings_of(request.tasks)) else {}
         return answer_of_accepted(json.dumps(told), location=told["status_url"])
 
     async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:
         """Tell what a batch would cost and take."""
         shown = admin_key_in(turn.headers)
-        return answer_of_json(json.dumps(await self._gateway.estimate(request, shown_admin_key=shown)))
+        told = await self._gateway.estimate(request, shown_admin_key=shown)
+        return answer_of_json(json.dumps({**told, "warnings": warnings_of(request.tasks)}))
 
     async def jobs(self, turn: Turn) -> Answer:
         """Tell of an account's jobs."""

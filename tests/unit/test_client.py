@@ -89,6 +89,16 @@ def test_a_failed_task_has_an_error_and_no_audio(client: VolcengineConcurrentTTS
     assert bad.to_dict()["audio_base64"] == ""
 
 
+def test_a_voice_that_nobody_knows_is_warned_of_and_left_to_the_upstream(client: VolcengineConcurrentTTS) -> None:
+    known, strange = client.generate_batch_sync([TaskItem(text="1"), TaskItem(text="2", voice_type="BV01_streaming")])
+    [(_, one)] = client.generate_each([TaskItem(text="2", voice_type="BV01_streaming")])
+
+    assert known.warning is None
+    assert strange.warning == one.warning == "unknown voice BV01_streaming; did you mean BV001_streaming?"
+    assert strange.error is not None
+    assert strange.error.code == "voice_not_granted"
+
+
 def test_what_is_late_is_told_in_time(client: VolcengineConcurrentTTS, upstream: Upstream) -> None:
     results = client.generate_batch_sync([TaskItem(text=f"{n}") for n in range(500)], timeout_ms=1_500)
 

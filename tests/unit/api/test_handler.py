@@ -165,6 +165,7 @@ ImportHandler = Callable[..., Function]
         ("generate_batch_own_credentials", 200),
         ("pools", 200),
         ("pool", 404),
+        ("voices", 200),
         ("unknown_route", 404),
         ("wrong_method", 405),
     ],
@@ -182,7 +183,13 @@ def test_every_event_is_answered(name: str, status: int, import_handler: ImportH
 def test_there_is_an_event_for_every_route() -> None:
     seen = {(one["requestContext"]["http"]["method"], one["rawPath"]) for one in map(event, names_of_events())}
 
-    assert seen >= {("GET", "/"), ("POST", "/generate-batch"), ("GET", "/pools"), ("GET", "/pools/server")}
+    assert seen >= {
+        ("GET", "/"),
+        ("GET", "/voices"),
+        ("POST", "/generate-batch"),
+        ("GET", "/pools"),
+        ("GET", "/pools/server"),
+    }
 
 
 def names_of_events() -> list[str]:

@@ -291,6 +291,7 @@ async def test_an_unknown_route_is_told(method: str, path: str) -> None:
         ("BREW", "/generate-batch", "POST, OPTIONS"),
         ("POST", "/", "GET, HEAD, OPTIONS"),
         ("PUT", "/pools", "GET, HEAD, OPTIONS"),
+        ("POST", "/voices", "GET, HEAD, OPTIONS"),
         ("POST", "/pools/server", "GET, HEAD, OPTIONS"),
     ],
 )

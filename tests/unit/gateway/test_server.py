@@ -111,6 +111,7 @@ async def test_the_same_routes_are_served() -> None:
         spoken = await Visit(pieces=(said(BATCH)[:20], said(BATCH)[20:])).to(application)
         health = await Visit("GET", "/").to(application)
         pool = await Visit("GET", "/pools/server").to(application)
+        voices = await Visit("GET", "/voices", headers={}).to(application)
         unknown = await Visit("GET", "/none").to(application)
 
     [result] = json.loads(spoken.body)["results"]
@@ -120,6 +121,8 @@ async def test_the_same_routes_are_served() -> None:
     assert len(spoken.answered_headers["x-request-id"]) == 32
     assert (health.status, json.loads(health.body)["limit"]) == (200, 2)
     assert pool.status == 200
+    assert (voices.status, json.loads(voices.body)["count"]) == (200, 746)
+    assert voices.answered_headers["cache-control"] == "public, max-age=3600"
     assert (unknown.status, unknown.error["code"]) == (404, "unknown_route")
     assert upstream.requests[0].headers["authorization"] == f"Bearer;{ACCESS_KEY}"
 

@@ -39,6 +39,7 @@ from volcengine_client.pool.table import PoolTable
 from volcengine_client.speaking import LOGIN_REJECTED, Arrivals, Speaking
 from volcengine_client.speech.v1 import V1, Login
 from volcengine_client.speech.wire import ENDPOINT, Wire
+from volcengine_client.voice_list import warn
 from volcengine_client.whole_file import write_whole
 
 
@@ -199,6 +200,7 @@ class VolcengineConcurrentTTS(InBackground):
             )
         except LoginRejectedError as exc:
             raise CredentialsError(LOGIN_REJECTED) from exc
+        warn(response.results, tasks)
         return response.results
 
     async def _speak(self, work: Arrivals) -> None:

@@ -50,6 +50,7 @@ class Job(BaseModel):
         expected_end_ms: When it will be over if it goes on like this; None when nobody can tell.
         expires_at_ms: Until when it is kept.
         error: Why the job as a whole failed; None when it did not.
+        warnings: Told when it is handed in: voices that nobody knows.
     """
 
     job_id: str
@@ -67,6 +68,7 @@ class Job(BaseModel):
     expected_end_ms: int | None = None
     expires_at_ms: int | None = None
     error: TaskError | None = None
+    warnings: list[str] = []
 
     @property
     def is_over(self) -> bool:
@@ -133,6 +135,7 @@ class Estimate(BaseModel):
         characters: What they cost.
         expected_seconds: A guess from what calls took lately, with all of the limit.
         limit: Calls at once.
+        warnings: Voices that nobody knows, and which ones may have been meant.
     """
 
     tasks: int
@@ -142,6 +145,7 @@ class Estimate(BaseModel):
     characters: EstimatedCharacters
     expected_seconds: float
     limit: int
+    warnings: list[str] = []
 
 
 class SlotStatus(BaseModel):

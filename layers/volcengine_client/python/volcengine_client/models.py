@@ -254,6 +254,7 @@ class TaskResult(BaseModel):
         bought: Whether it was spoken for this task; False: it was found, or there is none.
         pending: It is being spoken still, by the job that the answer names.
         error: Why there is no audio; None when there is, or will be.
+        warning: What else the caller should know, as that nobody knows the voice; None, and not in JSON: nothing.
     """
 
     task_id: str
@@ -264,6 +265,7 @@ class TaskResult(BaseModel):
     bought: bool = False
     pending: bool = False
     error: TaskError | None = None
+    warning: Annotated[str | None, Field(exclude_if=lambda warning: warning is None)] = None
 
     @model_validator(mode="after")
     def _one_outcome(self) -> TaskResult:

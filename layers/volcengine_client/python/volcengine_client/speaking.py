@@ -15,6 +15,7 @@ from volcengine_client.errors import BatchStoppedError, CredentialsError, LoginR
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.speech.text import characters_billed
 from volcengine_client.speech.v1 import Speech
+from volcengine_client.voice_list import warning_of
 
 Arrival = tuple[int, TaskResult]
 LOGIN_REJECTED = "the upstream rejected this app id and access key; nothing was bought"
@@ -133,13 +134,15 @@ class Arrivals:
 
 
 def _result(index: int, task: TaskItem, outcome: Speech | VolcengineError) -> TaskResult:
-    task_id, characters = task.task_id or f"task_{index + 1}", characters_billed(task.text)
+    about = {
+        "task_id": task.task_id or f"task_{index + 1}",
+        "characters": characters_billed(task.text),
+        "warning": warning_of(task.voice_type),
+    }
     if isinstance(outcome, VolcengineError):
-        return TaskResult(task_id=task_id, characters=characters, error=TaskError.of(outcome))
+        return TaskResult(**about, error=TaskError.of(outcome))
     audio_base64 = base64.b64encode(outcome.audio).decode()
-    return TaskResult(
-        task_id=task_id, audio_base64=audio_base64, duration_ms=outcome.duration_ms, characters=characters, bought=True
-    )
+    return TaskResult(**about, audio_base64=audio_base64, duration_ms=outcome.duration_ms, bought=True)
 
 
 class Speaking:

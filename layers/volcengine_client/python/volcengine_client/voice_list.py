@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from volcengine_client.limits import VOICE_WARNINGS_MAX
-from volcengine_client.models import TaskItem
+from volcengine_client.limits import VOICE_WARNING_CHARACTERS_MAX, VOICE_WARNINGS_MAX
+from volcengine_client.models import TaskItem, TaskResult
 from volcengine_client.speech.catalogue import VoiceEntry, found, likest
 from volcengine_client.speech.v1 import refusal_of
 from volcengine_client.speech.voices import CLONE, catalogue, family_of
@@ -59,27 +60,42 @@ def voices(
     return [_voice(entry) for entry in found(language=language, gender=gender, family=family, q=q)]
 
 
-def warning_of(voice_type: str) -> str | None:
+def warning_of(voice_type: str, *, is_likest_told: bool = True) -> str | None:
     """Return what to tell somebody who wants to speak with a voice that nobody knows; None for any other.
 
     Cloned voices are known to their owners only, and not warned of.
     """
     if voice_type in catalogue() or family_of(voice_type) is CLONE:
         return None
-    known = likest(voice_type)
-    return f"unknown voice {voice_type}" if known is None else f"unknown voice {voice_type}; did you mean {known}?"
+    is_long = len(voice_type) > VOICE_WARNING_CHARACTERS_MAX
+    warning = f"unknown voice {voice_type[:VOICE_WARNING_CHARACTERS_MAX]}{'…' if is_long else ''}"
+    known = likest(voice_type) if is_likest_told else None
+    return warning if known is None else f"{warning}; did you mean {known}?"
 
 
 def warnings_of(tasks: Iterable[TaskItem]) -> list[str]:
     """Return the warnings of a batch, each once, the first twenty."""
-    warnings: list[str] = []
+    return list(_warnings(tasks).values())[:VOICE_WARNINGS_MAX]
+
+
+def warn(results: Sequence[TaskResult], tasks: Sequence[TaskItem]) -> None:
+    """Give the results of a batch their warnings; which voice was meant is told for the first twenty strange ones."""
+    warnings = _warnings(tasks)
+    for result, task in zip(results, tasks, strict=True):
+        result.warning = warnings.get(task.voice_type)
+
+
+def _warnings(tasks: Iterable[TaskItem]) -> dict[str, str]:
+    """Return the warnings of a batch by voice."""
+    warnings: dict[str, str] = {}
     for voice_type in dict.fromkeys(task.voice_type for task in tasks):
-        warning = warning_of(voice_type) if len(warnings) < VOICE_WARNINGS_MAX else None
+        warning = warning_of(voice_type, is_likest_told=len(warnings) < VOICE_WARNINGS_MAX)
         if warning is not None:
-            warnings.append(warning)
+            warnings[voice_type] = warning
     return warnings
 
 
+@cache
 def _voice(entry: VoiceEntry) -> Voice:
     why_not = _why_not(entry.voice_type)
     return Voice(
