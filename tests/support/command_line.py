@@ -42,6 +42,15 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Piped:
+    """How a command ended that wrote bytes."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+@dataclass(frozen=True)
 class CommandLine:
     """`volcengine-tts` in an environment."""
 
@@ -55,19 +64,34 @@ class CommandLine:
             raise ended.exception
         return Ended(ended.exit_code, ended.stdout, ended.stderr)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, which hears Ctrl-C even where this one was told not to."""
+    def start(self, *arguments: object, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start a command in a process of its own, which hears Ctrl-C even where this one was told not to.
+
+        Its output goes into a pipe, or to the descriptor *out*.
+        """
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # it would be inherited, as by a job in the background
             signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [sys.executable, "-m", "volcengine_client.cli", *(str(one) for one in arguments)],
             env={**os.environ, **UNSET, **self.environment},
-            stdout=subprocess.PIPE,
+            stdout=out,
             stderr=subprocess.PIPE,
             text=True,
         )
         self.started.append(process)
         return process
+
+    def pipe(self, *arguments: object, given: bytes = b"") -> Piped:
+        """Run a command in a process of its own, which reads bytes and writes bytes."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "volcengine_client.cli", *(str(one) for one in arguments)],
+            env={**os.environ, **UNSET, **self.environment},
+            input=given,
+            capture_output=True,
+            timeout=15,
+            check=False,
+        )
+        return Piped(ended.returncode, ended.stdout, ended.stderr.decode())
 
     def end(self) -> None:
         """End what was started and still runs, after a test that failed."""

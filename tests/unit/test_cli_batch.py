@@ -280,6 +280,16 @@ def test_an_estimate_buys_nothing_and_needs_no_credentials(upstream: Upstream, t
     assert not (tmp_path / "out").exists()
 
 
+def test_voices_that_nobody_knows_are_told_before_anything_is_bought(line: CommandLine, tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks.jsonl", [{"text": "Hello.", "voice_type": "BV01_streaming"}])
+    estimated = line.run("batch", tasks, "-o", tmp_path / "out", "--estimate")
+    spoken_with = line.run("batch", tasks, "-o", tmp_path / "out")
+
+    assert (estimated.code, spoken_with.code) == (0, 1)
+    for ended in (estimated, spoken_with):
+        assert "warning: unknown voice BV01_streaming; did you mean BV001_streaming?" in ended.err
+
+
 def test_missing_and_rejected_credentials_are_to_be_corrected(upstream: Upstream, tmp_path: Path) -> None:
     tasks = write_tasks(tmp_path / "tasks.jsonl", [{"text": "Hello."}])
     missing = CommandLine({}).run("batch", tasks, "-o", tmp_path / "out")

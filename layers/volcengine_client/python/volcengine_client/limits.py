@@ -102,6 +102,7 @@ TASK_FILE_BYTES_MAX = 512 * 1024 * 1024  # bytes a list of tasks
 FILE_NAME_BYTES_MAX = 160  # bytes of UTF-8 a name, extension and number apart; file systems take 255
 JOB_BODY_BYTES = BODY_BYTES_MAX - 64 * 1024  # bytes of tasks that are handed in with one job
 DOWNLOADS_MAX = 8  # files at once
+SAY_BYTES_MAX = 1024 * 1024  # bytes of text that the command line reads from its standard input
 SLOTS_LOOK_MS = 2_000  # how often the command line looks at the pool
 
 # --- the pool ----------------------------------------------------------------

@@ -153,10 +153,11 @@ def _task(line: int, fields: dict[str, Any] | str, voice_type: str | None) -> Ta
         return _TASK.validate_python(fields)
     except ValidationError as exc:
         # Without its cause, which quotes the line.
-        raise _LineError(line, _told(exc)) from None
+        raise _LineError(line, told_of(exc)) from None
 
 
-def _told(error: ValidationError) -> str:
+def told_of(error: ValidationError) -> str:
+    """Return what is wrong with a task, by its fields; never what was given."""
     problems = []
     for one in error.errors(include_input=False, include_url=False):
         field = str(one["loc"][0]) if one["loc"] else "task"

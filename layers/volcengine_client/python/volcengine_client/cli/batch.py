@@ -56,7 +56,9 @@ def batch(  # noqa: PLR0913 - one argument an option
     """Speak a file of tasks into a folder; run it again to speak what is missing or has changed."""
     with endings.told():
         wishes = JobWishes(app=app, priority=priority, deadline_s=deadline_s)
-        out_folder = OutFolder(folder, read_tasks(tasks, voice_type=_voice(voice)))
+        listed = read_tasks(tasks, voice_type=_voice(voice))
+        endings.warn(listed)
+        out_folder = OutFolder(folder, listed)
         if access.gateway_address(gateway) is None:
             _batch_directly(out_folder, concurrency=concurrency, pool=pool, app=app, is_estimate=estimate)
         else:
