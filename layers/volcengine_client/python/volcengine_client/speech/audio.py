@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from volcengine_client.speech.mp3 import Frame, Info, frames_of, info_of
+from volcengine_client.speech.ogg import OPUS_RATE, pages_of
+from volcengine_client.speech.wav import wav_data_of
 
 if TYPE_CHECKING:
     from volcengine_client.models import TaskItem
@@ -76,185 +79,38 @@ def _ms(count: int, rate: int) -> int:
     return (count * 1_000 + rate // 2) // rate
 
 
-# --- mp3: MPEG 1, 2 and 2.5, layer III ----------------------------------------------------------------------------
-_MPEG_1, _MPEG_2, _MPEG_2_5 = 3, 2, 0
-_LAYER_3 = 1
-_MONO = 3
-_SAMPLE_RATES = {
-    _MPEG_1: (44_100, 48_000, 32_000),
-    _MPEG_2: (22_050, 24_000, 16_000),
-    _MPEG_2_5: (11_025, 12_000, 8_000),
-}
-_KILOBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_KILOBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_FRAME_HEADER_BYTES = 4
-_ID3V1_BYTES = 128
-_ID3V2_HEADER_BYTES = 10
-
-
-class _Frame(NamedTuple):
-    size: int  # bytes, header included
-    sample_count: int
-    sample_rate: int
-
-
-class _Info(NamedTuple):
-    """What the first frame says of the rest when it holds no sound: Xing's or LAME's."""
-
-    frame_count: int | None
-    silent_sample_count: int  # the encoder's padding at both ends
-
-
-@cache
-def _frame(version_byte: int, rate_byte: int) -> _Frame:
-    """Read the two bytes of a frame's header on which its length depends."""
-    version, layer = version_byte >> 3 & 3, version_byte >> 1 & 3
-    bitrate, rate, is_padded = rate_byte >> 4, rate_byte >> 2 & 3, rate_byte >> 1 & 1
-    if version_byte < 0xE0 or version not in _SAMPLE_RATES or layer != _LAYER_3 or rate == 3:
-        raise ValueError("there is something else than mp3 frames")
-    if bitrate in {0, 15}:
-        raise ValueError("an mp3 frame has no bitrate")
-    sample_rate = _SAMPLE_RATES[version][rate]
-    kilobits, sample_count = (_KILOBITS_1, 1_152) if version == _MPEG_1 else (_KILOBITS_2, 576)
-    size = sample_count // 8 * kilobits[bitrate] * 1_000 // sample_rate + is_padded
-    return _Frame(size, sample_count, sample_rate)
-
-
+# --- mp3 ----------------------------------------------------------------------------------------------------------
 def _mp3_ms(audio: bytes) -> int:
-    at, end = 0, len(audio)
-    first: _Frame | None = None
-    info: _Info | None = None
+    first: Frame | None = None
+    info: Info | None = None
     frame_count = 0
-    while at < end:
-        if audio[at] != 0xFF:
-            at = _after_tag(audio, at)
-            continue
-        if at + _FRAME_HEADER_BYTES > end:
-            raise ValueError("the last mp3 frame is cut")
-        frame = _frame(audio[at + 1], audio[at + 2])
-        if at + frame.size > end:
-            raise ValueError("the last mp3 frame is cut")
+    for at, frame in frames_of(audio):
         if first is None:
-            first, info = frame, _info_of(audio[at : at + frame.size])
-        elif frame.sample_rate != first.sample_rate:
-            raise ValueError("the sample rate changes between mp3 frames")
+            first, info = frame, info_of(audio[at : at + frame.size])
         frame_count += 1
-        at += frame.size
-    if first is not None and info is not None:
-        return _ms(_sample_count(frame_count - 1, first, info), first.sample_rate)
     if first is None:
         raise ValueError("there is no mp3 frame")
-    return _ms(frame_count * first.sample_count, first.sample_rate)
-
-
-def _sample_count(frame_count: int, first: _Frame, info: _Info) -> int:
-    """Count what is heard of the frames after an informing one."""
-    if frame_count < max(1, info.frame_count or 0):
-        raise ValueError("there are fewer mp3 frames than the first one says")
-    return max(0, frame_count * first.sample_count - info.silent_sample_count)
-
-
-def _after_tag(audio: bytes, at: int) -> int:
-    """Skip a tag, or zeros that fill up the end; anything else between frames is garbage."""
-    if audio.startswith(b"ID3", at) and at + _ID3V2_HEADER_BYTES <= len(audio):
-        size = 0
-        for seven_bits in audio[at + 6 : at + 10]:
-            size = size << 7 | seven_bits & 0x7F
-        has_footer = audio[at + 5] & 0x10
-        at += size + (2 if has_footer else 1) * _ID3V2_HEADER_BYTES
-        if at <= len(audio):
-            return at
-    elif (audio.startswith(b"TAG", at) and len(audio) - at == _ID3V1_BYTES) or not any(audio[at:]):
-        return len(audio)
-    raise ValueError("there is something else than mp3 frames")
-
-
-def _info_of(frame: bytes) -> _Info | None:
-    """Read the informing frame that Xing's and LAME's encoders put first; None when it is a frame of sound."""
-    is_mpeg_1, is_mono = frame[1] >> 3 & 3 == _MPEG_1, frame[3] >> 6 == _MONO
-    side_bytes = (17 if is_mono else 32) if is_mpeg_1 else (9 if is_mono else 17)
-    at = _FRAME_HEADER_BYTES + side_bytes
-    if frame[at : at + 4] not in {b"Xing", b"Info"}:
-        return None
-    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
-    at += 8
-    frame_count = int.from_bytes(frame[at : at + 4], "big") if flags & 1 else None
-    at += 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-    silent_sample_count = 0
-    if frame[at : at + 4] in {b"LAME", b"Lavf", b"Lavc"}:
-        delays = int.from_bytes(frame[at + 21 : at + 24], "big")
-        silent_sample_count = (delays >> 12) + (delays & 0xFFF)
-    return _Info(frame_count, silent_sample_count)
+    if info is None:
+        return _ms(frame_count * first.sample_count, first.sample_rate)
+    return _ms(info.heard_sample_count(frame_count - 1, first), first.sample_rate)
 
 
 # --- wav ----------------------------------------------------------------------------------------------------------
-_STREAMED_BYTES_MIN = 0x7FFF_F000  # sizes from here on, and 0, are what writers put who don't know the size yet
-
-
 def _wav_ms(audio: bytes) -> int:
-    if audio[:4] != b"RIFF" or audio[8:12] != b"WAVE":
-        raise ValueError("there is no wav header")
-    at, bytes_a_second = 12, 0
-    while at + 8 <= len(audio):
-        name, stated = audio[at : at + 4], int.from_bytes(audio[at + 4 : at + 8], "little")
-        at += 8
-        if name == b"data":
-            return _wav_data_ms(stated, len(audio) - at, bytes_a_second)
-        if name == b"fmt ":
-            bytes_a_second = int.from_bytes(audio[at + 8 : at + 12], "little")
-        at += stated + stated % 2
-    raise ValueError("there is no wav data")
-
-
-def _wav_data_ms(stated: int, present: int, bytes_a_second: int) -> int:
+    form, begins_at, ends_at = wav_data_of(audio)
+    bytes_a_second = int.from_bytes(form[8:12], "little")
     if bytes_a_second == 0:
         raise ValueError("the wav format is not told")
-    if stated == 0 or stated >= _STREAMED_BYTES_MIN:
-        stated = present
-    if stated == 0:
-        raise ValueError("the wav data is empty")
-    if stated > present:
-        raise ValueError("there is less wav data than its header says")
-    return _ms(stated, bytes_a_second)
+    return _ms(ends_at - begins_at, bytes_a_second)
 
 
 # --- ogg with opus ------------------------------------------------------------------------------------------------
-_PAGE_HEADER_BYTES = 27
-_OPUS_RATE = 48_000  # hertz of an opus granule, whatever the input had
-_FIRST, _LAST = 2, 4
-
-
 def _ogg_opus_ms(audio: bytes) -> int:
     """Add up the streams of a file; each begins with its own header and ends with a page marked as the last."""
-    at, sample_count, is_open = 0, 0, False
-    pre_skip, sequence = 0, 0
-    while at < len(audio):
-        flags, granule, number, body_at, at = _page(audio, at)
-        if flags & _FIRST:
-            if is_open or audio[body_at : body_at + 8] != b"OpusHead" or at - body_at < 19:
-                raise ValueError("an ogg stream does not begin as opus does")
-            is_open, pre_skip, sequence = True, int.from_bytes(audio[body_at + 10 : body_at + 12], "little"), number
-        elif not is_open or number != sequence + 1:
-            raise ValueError("an ogg page is missing")
-        sequence = number
-        if flags & _LAST:
-            is_open = False
-            sample_count += max(0, granule - pre_skip)
-    if is_open:
-        raise ValueError("the last ogg page is missing")
-    return _ms(sample_count, _OPUS_RATE)
-
-
-def _page(audio: bytes, at: int) -> tuple[int, int, int, int, int]:
-    """Return a page's flags, granule and number, where its body begins and where it ends."""
-    segments_at = at + _PAGE_HEADER_BYTES
-    if segments_at > len(audio):
-        raise ValueError("the last ogg page is cut")
-    if not audio.startswith(b"OggS\0", at):
-        raise ValueError("there is something else than ogg pages")
-    body_at = segments_at + audio[segments_at - 1]
-    ends_at = body_at + sum(audio[segments_at:body_at])
-    if ends_at > len(audio):
-        raise ValueError("the last ogg page is cut")
-    granule = int.from_bytes(audio[at + 6 : at + 14], "little", signed=True)
-    return audio[at + 5], granule, int.from_bytes(audio[at + 18 : at + 22], "little"), body_at, ends_at
+    sample_count, pre_skip = 0, 0
+    for page in pages_of(audio):
+        if page.is_first:
+            pre_skip = int.from_bytes(audio[page.body_at + 10 : page.body_at + 12], "little")
+        if page.is_last:
+            sample_count += max(0, page.granule - pre_skip)
+    return _ms(sample_count, OPUS_RATE)
