@@ -2,7 +2,7 @@
 
 A request's own credentials go before the server's; the server's need the admin key whenever there is one. The pool
 of a server's account has a fixed name, so that rotating a key never makes a second pool. Everyone else's has a
-keyed hash of app id *and* access key for its name, so that nobody occupies another's slots by naming its app id.
+keyed hash of the whole login for its name, so that nobody occupies another's slots by naming its app id.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from volcengine_client.errors import AdminKeyError, CredentialsError, InvalidReq
 from volcengine_client.limits import CONCURRENCY_DEFAULT
 from volcengine_client.models import Credentials
 from volcengine_client.pool.slots import Limit
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 from volcengine_gateway.settings import CallersCredentials
 
 SERVER_POOL = "server"
 ACCOUNT_POOL = "account:"  # and the account's name
 CALLERS_POOL = "caller-"  # and the keyed hash
 HASH_CHARACTERS = 32
+API_KEY_MARK = b"\xff\xff\xff\xff"  # where the length of an app id stands otherwise, which is never so large
 NAMING_PURPOSE = b"volcengine-concurrent-tts: names of callers' pools, 1"
 WEBHOOK_PURPOSE = b"volcengine-concurrent-tts: signatures of callbacks, 1"
 
@@ -154,7 +155,7 @@ def payer_of(
     if policy == "with_admin_key" and not is_operator:
         raise AdminKeyError("Credentials in a request need the Admin-API-Key header here")
     for own in keyring.all_accounts():
-        if _is_same(own.login.app_id, login.app_id) and _is_same(own.login.access_key, login.access_key):
+        if _is_same_login(own.login, login):
             return _as_server(own, wish)
     return _as_caller(keyring, login, wish or CONCURRENCY_DEFAULT)
 
@@ -167,9 +168,10 @@ def login_in(credentials: Credentials | None) -> Login | None:
     """
     app_id = credentials.volcengine_tts_appid if credentials else None
     access_key = credentials.volcengine_tts_access_key if credentials else None
+    api_key = credentials.volcengine_tts_api_key if credentials else None
     if bool(app_id) != bool(access_key):
         raise CredentialsError("volcengine_tts_appid and volcengine_tts_access_key belong together: give both or none")
-    return Login(app_id, access_key) if app_id and access_key else None
+    return Login(app_id or "", access_key or "", api_key or "") if app_id or api_key else None
 
 
 def _server_account(keyring: Keyring, name: str | None, *, is_operator: bool) -> Account:
@@ -193,11 +195,24 @@ def _as_server(account: Account, wish: int | None) -> Payer:
 
 
 def _as_caller(keyring: Keyring, login: Login, concurrency: int) -> Payer:
-    # The app id's length goes first, so that no other pair gives the same bytes.
-    app_id, access_key = login.app_id.encode(), login.access_key.encode()
-    named = hmac.new(keyring.naming_key, len(app_id).to_bytes(4, "big") + app_id + access_key, sha256)
+    named = hmac.new(keyring.naming_key, _spelled(login), sha256)
     pool = CALLERS_POOL + named.hexdigest()[:HASH_CHARACTERS]
     return Payer(login, pool, Limit(concurrency, 0), concurrency, is_server=False)
+
+
+def _spelled(login: Login) -> bytes:
+    """Return bytes that no other login gives: the lengths go first, a missing pair's is none of an app id."""
+    app_id, access_key, api_key = login.app_id.encode(), login.access_key.encode(), login.api_key.encode()
+    pair = len(app_id).to_bytes(4, "big") + app_id + access_key
+    return API_KEY_MARK + len(api_key).to_bytes(4, "big") + api_key + pair if api_key else pair
+
+
+def _is_same_login(shown: Login, known: Login) -> bool:
+    """Tell whether two logins share a part that proves an account: its API key, or the pair."""
+    has_pair = bool(shown.app_id) and _is_same(shown.app_id, known.app_id)
+    return (has_pair and _is_same(shown.access_key, known.access_key)) or (
+        bool(shown.api_key) and _is_same(shown.api_key, known.api_key)
+    )
 
 
 def _account_error(message: str) -> InvalidRequestError:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from volcengine_client.models import TaskError, TaskItem
+from volcengine_client.speech.account import refusal_of
+from volcengine_client.speech.route import product_of
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import refusal_of
-from volcengine_client.speech.voices import family_of
 
 
 def estimate_of(
@@ -37,7 +37,7 @@ def estimate_of(
             saved_characters += characters_billed(task.text)
         else:
             called.add(name)
-            products[family_of(task.voice_type).name] += characters_billed(task.text)
+            products[product_of(task)] += characters_billed(task.text)
     rounds = -(-len(called) // limit)
     return {
         "dry_run": True,

@@ -29,7 +29,7 @@ from volcengine_client.limits import (
 from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
-from volcengine_client.speech.v1 import Speaker
+from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
     SERVER_POOL,

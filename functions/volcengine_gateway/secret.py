@@ -21,7 +21,7 @@ from volcengine_client.limits import (
     SECRET_AGE_MAX_MS,
 )
 from volcengine_client.pool.slots import Limit
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import ACCOUNT_POOL, SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
 from volcengine_gateway.settings import APP, VISIBLE, ServerSettings
@@ -73,8 +73,8 @@ class FixedKeys:
     def of(cls, settings: ServerSettings) -> FixedKeys:
         """Take the keyring of the self-hosted server from its settings."""
         main = None
-        if settings.app_id is not None and settings.access_key is not None:
-            login = Login(settings.app_id, settings.access_key)
+        if settings.app_id is not None or settings.api_key is not None:
+            login = Login(settings.app_id or "", settings.access_key or "", settings.api_key or "")
             main = Account(SERVER_POOL, login, Limit(settings.concurrency, 0))
         naming_key = naming_key_of(settings.admin_key)
         webhook_key = settings.webhook_key.encode() if settings.webhook_key else webhook_key_of(naming_key)
@@ -134,7 +134,8 @@ class SecretKeys:
 def parsed(version: SecretVersion) -> Keyring:
     """Return the keyring that a secret's JSON says.
 
-    An empty pair of `volcengine_tts_appid` and `volcengine_tts_access_key` means that the server has no main account.
+    An empty pair of `volcengine_tts_appid` and `volcengine_tts_access_key` means that the server has no main account,
+    unless there is a `volcengine_tts_api_key`; beside one the pair may be left out.
 
     Raises:
         SecretError: It is not JSON, or a key is missing or of a wrong shape.
@@ -170,12 +171,14 @@ def parsed(version: SecretVersion) -> Keyring:
 def _account(said: Any, pool: str, created_at_ms: int) -> Account | None:
     if not isinstance(said, dict):
         raise _malformed("accounts: an object for each name")
-    app_id, access_key = _text(said, "volcengine_tts_appid"), _text(said, "volcengine_tts_access_key")
+    api_key = _optional(said, "volcengine_tts_api_key")
+    read = _optional if api_key else _text
+    app_id, access_key = read(said, "volcengine_tts_appid"), read(said, "volcengine_tts_access_key")
     if bool(app_id) != bool(access_key):
         raise _malformed("volcengine_tts_appid and volcengine_tts_access_key together")
-    if not app_id:
+    if not app_id and not api_key:
         return None
-    return Account(pool, Login(app_id, access_key), Limit(_concurrency(said), created_at_ms))
+    return Account(pool, Login(app_id, access_key, api_key), Limit(_concurrency(said), created_at_ms))
 
 
 def _text(said: Mapping[str, Any], key: str) -> str:

@@ -143,8 +143,9 @@ class ServerSettings(Settings):
     """What the self-hosted server is told.
 
     Attributes:
-        app_id: The server's own account; None when only callers bring credentials.
+        app_id: The server's own account; None when it has no such pair.
         access_key: None exactly when `app_id` is.
+        api_key: The same account's API key; None: none. Without either only callers bring credentials.
         concurrency: Calls that the account allows at once.
         admin_key: What callers must show to use the server's account; None: nothing.
         webhook_key: Signs callbacks; None: a key that follows from the admin key.
@@ -155,6 +156,7 @@ class ServerSettings(Settings):
 
     app_id: str | None = None
     access_key: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
     admin_key: str | None = field(default=None, repr=False)
     webhook_key: str | None = field(default=None, repr=False)
@@ -230,6 +232,7 @@ def server_settings(
         answer_bytes_max=given.integer("VOLCENGINE_TTS_ANSWER_BYTES_MAX", SERVER_ANSWER_BYTES_MAX),
         app_id=given.credential("VOLCENGINE_TTS_APPID"),
         access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
+        api_key=given.credential("VOLCENGINE_TTS_API_KEY"),
         concurrency=given.integer("VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_DEFAULT, most=CONCURRENCY_MAX),
         admin_key=given.credential("ADMIN_API_KEY"),
         webhook_key=given.credential("VOLCENGINE_TTS_WEBHOOK_KEY"),
@@ -246,15 +249,19 @@ def _assure_someone_may_speak(settings: ServerSettings, *, is_anonymous_allowed:
     """Refuse settings that open the account to everyone unasked, or the server to nobody."""
     if (settings.app_id is None) != (settings.access_key is None):
         raise SettingsError("VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY belong together: set both or neither")
-    if settings.app_id is not None and settings.admin_key is None and not is_anonymous_allowed:
+    has_account = settings.app_id is not None or settings.api_key is not None
+    if has_account and settings.admin_key is None and not is_anonymous_allowed:
         raise SettingsError(
             "ADMIN_API_KEY is not set, so anyone who reaches this server could use its account: "
             "set it, or allow that with VOLCENGINE_TTS_ALLOW_ANONYMOUS=true"
         )
     if settings.callers_credentials == "with_admin_key" and settings.admin_key is None:
         raise SettingsError("VOLCENGINE_TTS_CALLERS_CREDENTIALS=with_admin_key needs an ADMIN_API_KEY")
-    if settings.callers_credentials == "off" and settings.app_id is None:
-        raise SettingsError("VOLCENGINE_TTS_CALLERS_CREDENTIALS=off needs the server's own VOLCENGINE_TTS_APPID")
+    if settings.callers_credentials == "off" and not has_account:
+        raise SettingsError(
+            "VOLCENGINE_TTS_CALLERS_CREDENTIALS=off needs the server's own account: VOLCENGINE_TTS_APPID with "
+            "VOLCENGINE_TTS_ACCESS_KEY, or VOLCENGINE_TTS_API_KEY"
+        )
 
 
 class _Given:

@@ -7,8 +7,12 @@ from typing import Protocol
 from volcengine_client.clock import Clock
 from volcengine_client.errors import ConcurrencyExceededError
 from volcengine_client.models import TaskItem
+from volcengine_client.speech.account import AccountSpeaker
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import V1, Login, Speaker, Speech, Wire
+from volcengine_client.speech.login import Login
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.wire import Wire
 
 
 class Voice(Protocol):
@@ -27,14 +31,14 @@ class Voice(Protocol):
         ...
 
 
-class V1Voice:
-    """The upstream's v1 API, over one set of connections."""
+class UpstreamVoice:
+    """The upstream's APIs, over one set of connections."""
 
     def __init__(self, endpoint: str, *, clock: Clock) -> None:
         self._wire = Wire(endpoint, clock=clock)
 
-    def speaker(self, login: Login) -> V1:
-        return V1(self._wire, login)
+    def speaker(self, login: Login) -> AccountSpeaker:
+        return AccountSpeaker(self._wire, login)
 
     async def close_idle(self) -> None:
         await self._wire.close_idle()

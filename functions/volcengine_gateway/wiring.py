@@ -23,7 +23,7 @@ from volcengine_gateway.problems import guarded
 from volcengine_gateway.routes import Routes, TimeLeft
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.settings import JobSettings, Settings
-from volcengine_gateway.voice import V1Voice
+from volcengine_gateway.voice import UpstreamVoice
 
 
 def gateway_of(
@@ -36,7 +36,7 @@ def gateway_of(
     jobs: Jobs | None = None,
 ) -> Gateway:
     """Return a gateway that speaks through the real upstream, or whatever stands at the endpoint."""
-    voice = V1Voice(settings.endpoint, clock=clock)
+    voice = UpstreamVoice(settings.endpoint, clock=clock)
     return Gateway(settings, keys=keys, table=table, voice=voice, clock=clock, journal=journal, jobs=jobs)
 
 
@@ -56,7 +56,7 @@ def errands_of(
         store,
         keys=keys,
         pools=Pools(table, times=settings.times, clock=clock),
-        voice=V1Voice(settings.endpoint, clock=clock),
+        voice=UpstreamVoice(settings.endpoint, clock=clock),
         weights=settings.weights,
         clock=clock,
         journal=journal,

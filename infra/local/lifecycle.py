@@ -188,6 +188,7 @@ def _fill_secret(made: Deployment, wanted: Settings, aws_url: str) -> str:
         **held,
         "volcengine_tts_appid": wanted.app_id,
         "volcengine_tts_access_key": wanted.access_key,
+        "volcengine_tts_api_key": wanted.api_key,
         "volcengine_tts_concurrency": wanted.concurrency,
         "admin_api_key": admin_key,
     }

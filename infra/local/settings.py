@@ -25,6 +25,7 @@ NAMES = frozenset(
         "VOLCENGINE_TTS_ENDPOINT",
         "VOLCENGINE_TTS_APPID",
         "VOLCENGINE_TTS_ACCESS_KEY",
+        "VOLCENGINE_TTS_API_KEY",
         "VOLCENGINE_TTS_CONCURRENCY",
         "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS",
         "ADMIN_API_KEY",
@@ -45,6 +46,7 @@ class Settings:
         endpoint: Base address of the upstream; None: the simulator is started and used.
         app_id: The account in the server's secret.
         access_key: The same account's key.
+        api_key: The same account's API key; "": none.
         concurrency: The account's limit, which is the simulator's too.
         admin_key: The key of the gateway; None: the one that the deployment generates.
         callback_test_hosts: `host:port` of each on this machine to which callbacks may go, separated by commas.
@@ -56,6 +58,7 @@ class Settings:
     endpoint: str | None = None
     app_id: str = SIMULATED_APP_ID
     access_key: str = field(default=SIMULATED_ACCESS_KEY, repr=False)
+    api_key: str = field(default="", repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
     admin_key: str | None = field(default=None, repr=False)
     callback_test_hosts: str = ""
@@ -92,11 +95,13 @@ def parsed(values: Mapping[str, str | None]) -> Settings:
     has_app_id, has_key = "VOLCENGINE_TTS_APPID" in given, "VOLCENGINE_TTS_ACCESS_KEY" in given
     if has_app_id != has_key:
         raise LocalStackError("VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY come together or not at all")
+    is_key_alone = "VOLCENGINE_TTS_API_KEY" in given and not has_app_id
     return Settings(
         stage=_stage(given.get("STAGE", "local")),
         endpoint=endpoint,
-        app_id=given.get("VOLCENGINE_TTS_APPID", SIMULATED_APP_ID),
-        access_key=given.get("VOLCENGINE_TTS_ACCESS_KEY", SIMULATED_ACCESS_KEY),
+        app_id=given.get("VOLCENGINE_TTS_APPID", "" if is_key_alone else SIMULATED_APP_ID),
+        access_key=given.get("VOLCENGINE_TTS_ACCESS_KEY", "" if is_key_alone else SIMULATED_ACCESS_KEY),
+        api_key=given.get("VOLCENGINE_TTS_API_KEY", ""),
         concurrency=_number(given, "VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_MAX) or CONCURRENCY_DEFAULT,
         admin_key=given.get("ADMIN_API_KEY"),
         callback_test_hosts=_test_hosts(given.get("VOLCENGINE_TTS_CALLBACK_TEST_HOSTS", "")),

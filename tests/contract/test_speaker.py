@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import pytest
 
 from tests.support.counting_speaker import CountingSpeaker, Turn
-from tests.support.scripted_upstream import Answer, RecordedCall, ScriptedUpstream, cuts, hangs, refuses, speaks
+from tests.support.scripted_upstream import (
+    Answer,
+    RecordedCall,
+    ScriptedUpstream,
+    cuts,
+    hangs,
+    objects,
+    refuses,
+    says,
+    speaks,
+    streams,
+)
 from tests.support.virtual_time import VirtualClock
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import (
@@ -21,7 +33,13 @@ from volcengine_client.errors import (
     VolcengineError,
 )
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import V1, Login, Speaker, Wire
+from volcengine_client.speech.call import Call
+from volcengine_client.speech.login import Login
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.v1 import V1
+from volcengine_client.speech.v3 import V3
+from volcengine_client.speech.wire import Wire
 
 AUDIO = bytes(480)
 TASK = TaskItem(text="hello", encoding="pcm")
@@ -82,21 +100,47 @@ class V1Bench:
         return len(self._upstream.requests)
 
 
+class V3Bench(V1Bench):
+    def __init__(self, upstream: ScriptedUpstream, wire: Wire) -> None:
+        super().__init__(upstream, wire)
+        self.speaker = ChosenVoice(V3(wire, Login(api_key="the-api-key")))
+
+    async def will(self, behaviour: str) -> None:
+        await super().will(behaviour)
+        answers: dict[str, Answer] = {
+            "speak": streams(*objects(AUDIO[:7], AUDIO[7:])),
+            "be silent": hangs,
+            "refuse": says(429, {"code": 45_000_292, "message": "quota exceeded for types: concurrency"}),
+        }
+        self._upstream.script = [answers.get(behaviour, cuts)]
+
+
+class ChosenVoice:
+    """A speaker whose tasks all have a voice that its API has."""
+
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
+
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
+        task = replace(task, voice_type="zh_female_vv_uranus_bigtts")
+        return await self._speaker.speak(task, call=call, timeout_ms=timeout_ms)
+
+
 @asynccontextmanager
-async def _v1_bench() -> AsyncIterator[V1Bench]:
+async def _wired(kind: type[V1Bench]) -> AsyncIterator[V1Bench]:
     async with ScriptedUpstream(cuts) as upstream:
         wire = Wire(upstream.url, clock=SystemClock())
-        yield V1Bench(upstream, wire)
+        yield kind(upstream, wire)
         await wire.close()
 
 
-@pytest.fixture(params=["counting", "v1"])
+@pytest.fixture(params=[CountingBench, V1Bench, V3Bench])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    if request.param == "counting":
+    if request.param is CountingBench:
         yield CountingBench()
     else:
-        async with _v1_bench() as v1:
-            yield v1
+        async with _wired(request.param) as wired:
+            yield wired
 
 
 async def _failure(bench: Bench, call: RecordedCall, *, timeout_ms: int = LONG_MS) -> VolcengineError:

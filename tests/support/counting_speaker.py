@@ -12,7 +12,7 @@ from tests.support.virtual_time import VirtualClock
 from volcengine_client.errors import UpstreamTimeoutError
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

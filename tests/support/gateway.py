@@ -17,7 +17,8 @@ from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Login, Speech
+from volcengine_client.speech.login import Login
+from volcengine_client.speech.speech import Speech
 from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in

@@ -28,8 +28,10 @@ from volcengine_client import PoolTimes, SharedPool, TaskItem, TaskResult, Volce
 from volcengine_client.answer import Outcomes
 from volcengine_client.clock import SystemClock
 from volcengine_client.limits import DEFAULT_TIMES
+from volcengine_client.speech.login import Login
 from volcengine_client.speech.retry import wait_before_retry_ms
-from volcengine_client.speech.v1 import V1, Login, Speech
+from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.v1 import V1
 from volcengine_client.speech.wire import Wire
 
 T = TypeVar("T")

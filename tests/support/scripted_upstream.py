@@ -189,6 +189,29 @@ def speaks(audio: bytes, **instead: Any) -> Answer:
     return write
 
 
+def streams(*pieces: bytes, is_whole: bool = True, gap: Callable[[], Awaitable[object]] | None = None) -> Answer:
+    """Answer as v3 does: status 200, and each piece as a chunk of its own; unless it is whole, the end is missing."""
+
+    async def write(exchange: Exchange) -> bool:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Tt-Logid: 20240726log\r\n"
+        await exchange.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            await exchange.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            if gap is not None:
+                await gap()
+        await exchange.write(b"0\r\n\r\n" if is_whole else b"")
+        return is_whole
+
+    return write
+
+
+def objects(*audio: bytes, end: dict[str, Any] | None = None, others: tuple[dict[str, Any], ...] = ()) -> list[bytes]:
+    """Return the objects of a v3 answer, each on a line of its own; *end* is a success unless it is given."""
+    said = [{"code": 0, "message": "", "data": base64.b64encode(piece).decode()} for piece in audio]
+    said += [*others, end or {"code": 20_000_000, "message": "ok", "data": None, "usage": {"text_words": 6}}]
+    return [json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in said]
+
+
 cuts = raw(b"", is_kept=False)  # closes the connection without an answer
 
 

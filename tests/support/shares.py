@@ -25,7 +25,7 @@ from volcengine_client.pool.holder import Holder, Pool, Terms
 from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable, Reply
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 TABLE_LAG_MS, TABLE_SPREAD = 6.0, 0.4  # there and back, log-normal
 CALL_MS, CALL_SPREAD = 1_200, 0.25  # a call of the upstream, log-normal with this mean

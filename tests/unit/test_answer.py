@@ -11,7 +11,7 @@ from volcengine_client.errors import LoginRejectedError, NoSlotInTimeError, Text
 from volcengine_client.limits import ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES, TASK_ID_CHARACTERS_MAX
 from volcengine_client.models import BatchResponse, PoolReport, TaskItem
 from volcengine_client.speech.audio import audio_bytes_expected
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 pytestmark = IN_VIRTUAL_TIME
 

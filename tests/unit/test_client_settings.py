@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from volcengine_client import TaskItem, TaskResult, VolcengineConcurrentTTS, create_client
+from volcengine_client import CredentialsError, TaskItem, TaskResult, VolcengineConcurrentTTS, create_client
+from volcengine_client.speech.login import Login
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,38 @@ def test_a_wrong_setting_is_a_value_error(wrong: dict[str, Any]) -> None:
         VolcengineConcurrentTTS(**{"app_id": "a", "access_key": "the-key", **wrong})
 
     assert "the-key" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "login"),
+    [
+        ({"api_key": "k"}, {}, Login(api_key="k")),
+        ({"api_key": "k"}, {"APPID": "a", "ACCESS_KEY": "b"}, Login(api_key="k")),
+        ({"app_id": "a", "access_key": "b", "api_key": "k"}, {}, Login("a", "b", "k")),
+        ({"app_id": "a", "access_key": "b"}, {"API_KEY": "other's"}, Login("a", "b")),
+        ({"app_id": "a"}, {"ACCESS_KEY": "b"}, Login("a", "b")),
+        ({}, {"APPID": "a", "ACCESS_KEY": "b", "API_KEY": "k"}, Login("a", "b", "k")),
+        ({}, {"API_KEY": "k"}, Login(api_key="k")),
+    ],
+)
+def test_an_account_is_a_pair_or_an_api_key_or_both(
+    given: dict[str, str], environment: dict[str, str], login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("APPID", "ACCESS_KEY", "API_KEY"):
+        monkeypatch.delenv(f"VOLCENGINE_TTS_{name}", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(f"VOLCENGINE_TTS_{name}", value)
+
+    assert VolcengineConcurrentTTS(**given)._login == login  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"app_id": "a"}, {"app_id": "a", "api_key": "k"}, {"api_key": 5}])
+def test_half_a_pair_is_refused_beside_an_api_key_too(wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("APPID", "ACCESS_KEY", "API_KEY"):
+        monkeypatch.delenv(f"VOLCENGINE_TTS_{name}", raising=False)
+
+    with pytest.raises(CredentialsError):
+        VolcengineConcurrentTTS(**wrong)
 
 
 def test_no_tasks_need_no_upstream() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from volcengine_client import InvalidRequestError, TaskItem, voices
 from volcengine_client.limits import VOICE_WARNINGS_MAX
+from volcengine_client.speech.account import refusal_of
 from volcengine_client.speech.catalogue import entries
-from volcengine_client.speech.v1 import refusal_of
 from volcengine_client.speech.voices import family_of
 from volcengine_client.voice_list import warning_of, warnings_of
 

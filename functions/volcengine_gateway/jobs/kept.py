@@ -17,7 +17,8 @@ from volcengine_client.errors import StoreError
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.sound import shape_of
-from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
 from volcengine_gateway.jobs.store import Files
 
 PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"

@@ -37,8 +37,9 @@ from volcengine_client.models import (
     TaskResult,
 )
 from volcengine_client.speech.call import Call
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import Speaker, Speech
 from volcengine_gateway.credentials import Payer
 from volcengine_gateway.jobs.chunks import Outcome, failed_outcome, name_of
 from volcengine_gateway.jobs.job import Job, status_url_of

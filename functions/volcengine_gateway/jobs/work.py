@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from volcengine_client.errors import LoginRejectedError, StoreError, VolcengineError
 from volcengine_client.limits import JOB_CHUNK_TASKS
 from volcengine_client.models import TaskItem
+from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import Speech
 from volcengine_gateway.jobs.chunks import (
     Outcome,
     failed_outcome,

@@ -19,7 +19,7 @@ from volcengine_client.errors import (
 )
 from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS
 from volcengine_client.pool.holder import Terms
-from volcengine_client.speech.v1 import Speaker
+from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.jobs.callbacks import announce
 from volcengine_gateway.jobs.job import (

@@ -19,7 +19,7 @@ from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit, PoolState
 from volcengine_client.pool.table import Reply
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 BACKOFF_MS, BACKOFF_MAX_MS = 50, 1_000  # of the conditional write, doubled with each failure, full jitter
 POLL_MS = 100  # how often fixed polling looks

@@ -20,7 +20,7 @@ from tests.support.spans import Span, now_ms
 from tests.support.virtual_time import END_S, TrueTime, VirtualClock
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 CALL_MS, CALL_SPREAD = 1_200, 0.25  # a call of the upstream, log-normal with this mean
 

@@ -17,7 +17,8 @@ from volcengine_client.limits import DEFAULT_TIMES, PoolTimes
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.holder import Holder, Pool, Terms
 from volcengine_client.pool.slots import Limit
-from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
 
 CHOICES = 2  # shards that a newcomer looks at
 LOOK_MS = 200  # how often one in an ebbing pool looks at other shards

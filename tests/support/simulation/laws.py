@@ -14,7 +14,7 @@ from volcengine_client.limits import ATTEMPTS_MAX, QUEUE_MAX, PoolTimes
 from volcengine_client.models import BatchResponse, TaskItem
 from volcengine_client.pool.holder import Holder
 from volcengine_client.pool.slots import SHUT, Entry, PoolState, Slot
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 LATE_MS = 30  # how late an answer may be for rounding and the end of tasks
 SLACK_MS = 20  # of checks on the table's time: drift, and milliseconds cut off

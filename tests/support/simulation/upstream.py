@@ -20,7 +20,7 @@ from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.holder import Lease
 from volcengine_client.speech.call import Call
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 
 class Tell(Protocol):

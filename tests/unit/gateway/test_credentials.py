@@ -10,7 +10,7 @@ from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, SERVER_LOGIN, keyring
 from volcengine_client.errors import AdminKeyError, CredentialsError, InvalidRequestError
 from volcengine_client.models import Credentials
 from volcengine_client.pool.slots import Limit
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 from volcengine_gateway.credentials import (
     Account,
     Payer,
@@ -97,6 +97,36 @@ def test_who_brings_the_servers_own_login_is_counted_in_the_servers_pool() -> No
         ("server", Limit(10, 1), 3),
         ("account:second", Limit(2, 7), 2),
     ]
+
+
+def test_an_api_key_is_a_login_with_a_pool_of_its_own_name() -> None:
+    key_alone = Credentials(volcengine_tts_api_key="the-key-of-the-console")
+    names = {
+        payer(credentials=key_alone).pool,
+        payer(credentials=own()).pool,
+        payer(credentials=own().model_copy(update={"volcengine_tts_api_key": "the-key-of-the-console"})).pool,
+        payer(credentials=Credentials(volcengine_tts_api_key="another")).pool,
+    }
+
+    assert payer(credentials=key_alone).login == Login(api_key="the-key-of-the-console")
+    assert len(names) == 4
+    assert not any("console" in name for name in names)
+
+
+def test_who_brings_a_part_that_proves_the_servers_account_is_counted_in_its_pool() -> None:
+    main = Account("server", Login("1000000001", "server-key", "server-api-key"), Limit(10, 1))
+    keys = replace(KEYRING, main=main)
+    proven = [
+        Credentials(volcengine_tts_api_key="server-api-key"),
+        Credentials(volcengine_tts_appid="1000000001", volcengine_tts_access_key="server-key"),
+    ]
+    unproven = [
+        Credentials(volcengine_tts_api_key="guessed"),
+        Credentials(volcengine_tts_appid="1000000001", volcengine_tts_access_key="guessed"),
+    ]
+
+    assert [payer(keys=keys, credentials=one).pool for one in proven] == ["server", "server"]
+    assert not any(payer(keys=keys, credentials=one).is_server for one in unproven)
 
 
 def test_an_account_is_chosen_by_name() -> None:

@@ -15,7 +15,7 @@ TASKS = [
     {"text": "new one"},
     {"text": "new one"},
     {"text": "big", "voice_type": "zh_female_cancan_mars_bigtts"},
-    {"text": "big", "voice_type": "zh_female_cancan_mars_bigtts", "pitch": 2},
+    {"text": "big", "voice_type": "zh_female_cancan_mars_bigtts", "pitch": 2.5},
 ]
 
 

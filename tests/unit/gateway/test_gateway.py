@@ -12,7 +12,7 @@ from volcengine_client.errors import ConcurrencyExceededError, LoginRejectedErro
 from volcengine_client.limits import SERVER_REQUESTS_MAX, SERVER_STRANGERS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.pool.slots import Limit
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.pools import POOLS_KEPT_MAX
 from volcengine_gateway.settings import Settings

@@ -33,7 +33,7 @@ from volcengine_client.models import TaskItem
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import PoolState
 from volcengine_client.pool.table import Reply
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 
 pytestmark = pytest.mark.looptime
 

@@ -12,6 +12,7 @@ from tests.support.gateway import ADMIN_KEY
 from volcengine_client.errors import SecretError
 from volcengine_client.limits import SECRET_AGE_MAX_MS
 from volcengine_client.pool.slots import Limit
+from volcengine_client.speech.login import Login
 from volcengine_gateway.secret import FixedKeys, SecretKeys, SecretVersion, parsed
 from volcengine_gateway.settings import server_settings
 
@@ -103,6 +104,27 @@ def test_the_limit_may_be_text_or_missing(given: Any, limit: int) -> None:
 
 def test_an_account_that_is_not_filled_in_yet_is_none() -> None:
     assert parsed(said(volcengine_tts_appid="", volcengine_tts_access_key="")).main is None
+
+
+def test_an_account_may_have_an_api_key_alone_or_beside_the_pair() -> None:
+    alone = {"volcengine_tts_api_key": "canary-api", "admin_api_key": "canary-admin"}
+    keyrings = [
+        parsed(SecretVersion(json.dumps(content), CREATED_AT_MS))
+        for content in (
+            alone,
+            alone | {"volcengine_tts_appid": "", "volcengine_tts_access_key": ""},
+            WHOLE | alone,
+            WHOLE | {"volcengine_tts_api_key": ""},
+        )
+    ]
+
+    assert [keyring.main.login if keyring.main else None for keyring in keyrings] == [
+        Login(api_key="canary-api"),
+        Login(api_key="canary-api"),
+        Login("1000000001", "canary-access", "canary-api"),
+        Login("1000000001", "canary-access"),
+    ]
+    assert not any("canary" in repr(keyring) for keyring in keyrings)
 
 
 def test_callers_pools_keep_their_names_over_a_new_admin_key_when_told_so() -> None:
@@ -215,6 +237,15 @@ async def test_a_doubted_keyring_is_read_again_once_however_many_doubt_it() -> N
 
     assert shelf.read_count == 2
     assert {id(keyring) for keyring in renewed} == {id(await keys.keyring())}
+
+
+async def test_a_server_may_have_an_api_key_alone() -> None:
+    settings = server_settings({}, {"VOLCENGINE_TTS_API_KEY": "canary-api", "ADMIN_API_KEY": "k"})
+    main = (await FixedKeys.of(settings).keyring()).main
+
+    assert main is not None
+    assert main.login == Login(api_key="canary-api")
+    assert "canary" not in repr(settings)
 
 
 async def test_a_server_has_the_keys_of_its_settings() -> None:

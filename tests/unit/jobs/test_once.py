@@ -13,7 +13,7 @@ from tests.support.gateway import CALLER_LOGIN, Told
 from tests.support.jobs import Workshop
 from volcengine_client.errors import TextRefusedError, UpstreamUnavailableError, VolcengineError
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 
 TEXTS = [f"text {number}" for number in range(30)]
 

@@ -19,7 +19,7 @@ from volcengine_client.errors import (
 )
 from volcengine_client.limits import JOB_STALL_WAIT_MS, JOB_STALLS_MAX
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import Login
+from volcengine_client.speech.login import Login
 from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.secret import FixedKeys
 

@@ -26,7 +26,10 @@ from volcengine_client import errors
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import OptionRefusedError, UpstreamRejectedError, UpstreamUnavailableError
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import V1, Login, Speech, Wire
+from volcengine_client.speech.login import Login
+from volcengine_client.speech.speech import Speech, Word
+from volcengine_client.speech.v1 import V1
+from volcengine_client.speech.wire import Wire
 
 KEY = "the-access-key"
 TEXT = "你好，秘密。"
@@ -131,7 +134,7 @@ async def test_the_text_is_cleaned_before_it_is_sent(upstream: ScriptedUpstream,
             "volcano_tts",
         ),
         (
-            TaskItem(None, TEXT, "S_mine", speed=3, volume=0.5),
+            TaskItem(None, TEXT, "S_mine", speed=3, volume=0.5, resource_id="volc.megatts.default"),
             {"speed_ratio": 3.0, "loudness_ratio": 0.5},
             "volcano_icl",
         ),
@@ -176,7 +179,7 @@ async def test_options_are_said_in_the_words_of_the_voice(
             "The speed of seed-tts-1.0 voices should be from 0.1 to 2",
         ),
         (
-            TaskItem(None, TEXT, "S_mine", volume=3),
+            TaskItem(None, TEXT, "S_mine", volume=3, resource_id="volc.megatts.default"),
             OptionRefusedError,
             "The volume of cloned voices should be from 0.5 to 2",
         ),
@@ -324,12 +327,42 @@ async def test_an_error_holds_neither_key_nor_text(upstream: ScriptedUpstream, v
 
 @pytest.mark.parametrize("part", ["", " ", "a b", "a\r\nX-Other: 1", "钥", "\x00", "a" * 257])
 def test_what_could_be_no_login_is_refused_and_not_repeated(part: str) -> None:
-    for app_id, access_key in ((part, KEY), ("1234567890", part)):
+    for parts in ((part, KEY), ("1234567890", part), ("", "", part)):
         with pytest.raises(errors.CredentialsError) as refused:
-            Login(app_id, access_key)
+            Login(*parts)
         assert KEY not in str(refused.value)
 
 
 def test_a_login_does_not_show_its_key() -> None:
     assert repr(LOGIN) == "Login(app_id='1234567890')"
-    assert repr(Speech(b"sound", 1, None)) == "Speech(duration_ms=1, log_id=None, kept_as=None)"
+    assert repr(Login(api_key=KEY)) == "Login(app_id='')"
+    assert repr(Speech(b"sound", 1, None)) == (
+        "Speech(duration_ms=1, log_id=None, kept_as=None, billed_characters=None)"
+    )
+
+
+async def test_an_account_with_only_an_api_key_has_no_v1(upstream: ScriptedUpstream) -> None:
+    with pytest.raises(errors.CredentialsError):
+        V1(Wire(upstream.url, clock=SystemClock()), Login(api_key=KEY))
+
+
+async def test_further_wishes_reach_their_fields(upstream: ScriptedUpstream, v1: V1) -> None:
+    big = "zh_female_shuangkuaisisi_moon_bigtts"
+    await spoken(v1, TaskItem(None, TEXT, language="pt-BR", silence_ms=500, text_type="ssml", subtitles="srt"))
+    await spoken(v1, TaskItem(None, TEXT, big, language="zh-cn", silence_ms=0, model="seed-tts-1.1"))
+    small, big_one = (request.said for request in upstream.requests)
+
+    assert small["audio"]["language"] == "ptbr"
+    assert small["request"] | {"silence_duration": 500, "text_type": "ssml", "with_timestamp": 1} == small["request"]
+    assert "enable_trailing_silence_audio" not in small["request"]
+    assert big_one["audio"]["explicit_language"] == "zh-cn"
+    wanted = {"silence_duration": 0, "enable_trailing_silence_audio": True, "model": "seed-tts-1.1"}
+    assert big_one["request"] | wanted == big_one["request"]
+
+
+async def test_the_times_of_words_are_read_when_they_were_asked_for(upstream: ScriptedUpstream, v1: V1) -> None:
+    frontend = json.dumps({"words": [{"word": "你", "start_time": 0.025, "end_time": 0.185}], "phonemes": []})
+    upstream.script = [speaks(AUDIO, addition={"frontend": frontend})]
+
+    assert (await spoken(v1, TaskItem(None, TEXT, subtitles="json"))).words == (Word("你", 25, 185),)
+    assert (await spoken(v1)).words is None

@@ -6,6 +6,7 @@ from volcengine_client.speech.voices import (
     BIG,
     BIG_2,
     CLONE,
+    CLONE_2,
     SMALL,
     SPEECH_TO_SPEECH,
     UNKNOWN,
@@ -38,8 +39,8 @@ def test_the_rule_agrees_with_the_catalogue_on_every_voice() -> None:
         ("multi_male_new", BIG),
         ("zh_female_new_uranus_bigtts", BIG_2),
         ("ICL_uranus_zh_female_new_tob", BIG_2),
-        ("S_abc123", CLONE),
-        ("icl_abc123", CLONE),
+        ("S_abc123", CLONE_2),
+        ("icl_abc123", CLONE_2),
         ("zh_female_new_jupiter_bigtts", SPEECH_TO_SPEECH),
         ("saturn_zh_female_new_tob", SPEECH_TO_SPEECH),
         ("somebody", UNKNOWN),
@@ -51,11 +52,14 @@ def test_a_voice_belongs_to_the_family_of_its_id(voice: str, family: Family) -> 
 
 
 def test_v1_is_known_to_speak_all_but_the_newer_families() -> None:
-    assert {family.name: family.cluster for family in (SMALL, BIG, CLONE, UNKNOWN, BIG_2, SPEECH_TO_SPEECH)} == {
+    assert {
+        family.name: family.cluster for family in (SMALL, BIG, CLONE, UNKNOWN, CLONE_2, BIG_2, SPEECH_TO_SPEECH)
+    } == {
         "small-model": "volcano_tts",
         "seed-tts-1.0": "volcano_tts",
         "cloned": "volcano_icl",
         "unknown": "volcano_tts",
+        "cloned (2.0)": None,
         "seed-tts-2.0": None,
         "speech-to-speech": None,
     }

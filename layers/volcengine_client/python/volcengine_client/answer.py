@@ -6,13 +6,14 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from volcengine_client.errors import LoginRejectedError, VolcengineError
 from volcengine_client.limits import ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.speech.audio import audio_bytes_expected
+from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import Speech
 
 
 class Outcomes:
@@ -68,18 +69,14 @@ class Outcomes:
 
     def _result(self, index: int, outcome: Speech | VolcengineError) -> TaskResult:
         task = self._tasks[index]
-        task_id = task.task_id or f"task_{index + 1}"
-        characters = characters_billed(task.text)
+        about: dict[str, Any] = {
+            "task_id": task.task_id or f"task_{index + 1}",
+            "characters": characters_billed(task.text),
+        }
         if isinstance(outcome, VolcengineError):
-            return TaskResult(task_id=task_id, characters=characters, error=TaskError.of(outcome))
+            return TaskResult(**about, error=TaskError.of(outcome))
         audio_base64 = base64.b64encode(outcome.audio).decode()
-        return TaskResult(
-            task_id=task_id,
-            audio_base64=audio_base64,
-            duration_ms=outcome.duration_ms,
-            characters=characters,
-            bought=True,
-        )
+        return TaskResult(**about, audio_base64=audio_base64, duration_ms=outcome.duration_ms, bought=True)
 
 
 class AnswerRoom:

@@ -37,7 +37,8 @@ from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speaking import LOGIN_REJECTED, Arrivals, Speaking
-from volcengine_client.speech.v1 import V1, Login
+from volcengine_client.speech.account import AccountSpeaker
+from volcengine_client.speech.login import Login
 from volcengine_client.speech.wire import ENDPOINT, Wire
 from volcengine_client.voice_list import warn
 from volcengine_client.whole_file import write_whole
@@ -68,6 +69,8 @@ class VolcengineConcurrentTTS(InBackground):
     Args:
         app_id: The account's app id; None takes `VOLCENGINE_TTS_APPID` from the environment.
         access_key: The account's access key; None takes `VOLCENGINE_TTS_ACCESS_KEY`.
+        api_key: The account's API key, beside those two or alone; None takes `VOLCENGINE_TTS_API_KEY`. Alone it speaks
+            the voices of the v3 API only.
         concurrency: Calls in progress at most, 1 to 1,000. In a shared pool: slots that this client may hold; the
             pool's own limit holds as well.
         pool: A pool shared with others: a `SharedPool`, or the name of its table. None: the limit is this client's.
@@ -85,15 +88,13 @@ class VolcengineConcurrentTTS(InBackground):
         access_key: str | None = None,
         concurrency: int = CONCURRENCY_DEFAULT,
         *,
+        api_key: str | None = None,
         pool: SharedPool | str | None = None,
         endpoint: str | None = None,
         app: str = "default",
         weight: int = 1,
     ) -> None:
-        self._login = Login(
-            _given(app_id, "app_id", "VOLCENGINE_TTS_APPID"),
-            _given(access_key, "access_key", "VOLCENGINE_TTS_ACCESS_KEY"),
-        )
+        self._login = _login(app_id, access_key, api_key)
         _check_whole_number("concurrency", concurrency, CONCURRENCY_MAX)
         _check_whole_number("weight", weight, WEIGHT_MAX)
         if not isinstance(app, str) or not APP_PATTERN.fullmatch(app) or len(app) > APP_CHARACTERS_MAX:
@@ -192,7 +193,7 @@ class VolcengineConcurrentTTS(InBackground):
         try:
             response = await speak_batch(
                 tasks,
-                speaker=V1(self._wire, self._login),
+                speaker=AccountSpeaker(self._wire, self._login),
                 pool=self._pool,
                 terms=self._terms,
                 clock=self._clock,
@@ -206,7 +207,9 @@ class VolcengineConcurrentTTS(InBackground):
     async def _speak(self, work: Arrivals) -> None:
         if work.task_count:
             terms = replace(self._terms, hold_max=min(self._terms.hold_max, work.task_count))
-            await speak(work, speaker=V1(self._wire, self._login), pool=self._pool, terms=terms, clock=self._clock)
+            await speak(
+                work, speaker=AccountSpeaker(self._wire, self._login), pool=self._pool, terms=terms, clock=self._clock
+            )
 
 
 async def _left(pool: Pool) -> None:
@@ -221,14 +224,29 @@ def setting(name: str, file: Mapping[str, str | None] | None = None) -> str | No
     return os.environ.get(name) or (file or {}).get(name) or None
 
 
-def _given(value: str | None, name: str, variable: str) -> str:
+def _login(app_id: str | None, access_key: str | None, api_key: str | None) -> Login:
+    """Return the account that was given; the environment fills in what belongs to it, never another account's part."""
+    is_pair_given = app_id is not None or access_key is not None
+    key = _given(api_key, "api_key", None if is_pair_given else "VOLCENGINE_TTS_API_KEY")
+    is_key_alone = api_key is not None and not is_pair_given
+    app = _given(app_id, "app_id", None if is_key_alone else "VOLCENGINE_TTS_APPID")
+    access = _given(access_key, "access_key", None if is_key_alone else "VOLCENGINE_TTS_ACCESS_KEY")
+    if not key or app or access:
+        for value, name, variable in (
+            (app, "app_id", "VOLCENGINE_TTS_APPID"),
+            (access, "access_key", "VOLCENGINE_TTS_ACCESS_KEY"),
+        ):
+            if not value:
+                raise CredentialsError(f"{name} is required: give it to the constructor or set {variable}")
+    return Login(app, access, key)
+
+
+def _given(value: str | None, name: str, variable: str | None) -> str:
     """Return a credential; an empty one is no credential."""
-    given = os.environ.get(variable, "") if value is None else value
-    if not isinstance(given, str):
+    given = os.environ.get(variable, "") if value is None and variable is not None else value
+    if given is not None and not isinstance(given, str):
         raise CredentialsError(f"{name} should be text, in quotes")
-    if not given:
-        raise CredentialsError(f"{name} is required: give it to the constructor or set {variable}")
-    return given
+    return given or ""
 
 
 def _check_whole_number(name: str, value: int, most: int) -> None:

@@ -39,6 +39,7 @@ AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
 SPEED_MIN, SPEED_MAX = 0.2, 3.0  # ratio
 VOLUME_MIN, VOLUME_MAX = 0.1, 3.0  # ratio
 PITCH_MIN, PITCH_MAX = -12.0, 12.0  # semitones
+SILENCE_MAX_MS = 30_000  # after a text
 
 # --- how long a request may take ---------------------------------------------
 GATEWAY_TIMEOUT_MS = 30_000  # API Gateway's HTTP API, not raisable
@@ -61,6 +62,8 @@ SECRET_AGE_MAX_MS = 300_000  # a cached secret is read again after this
 IDLE_CONNECTION_MS = 10_000  # an idle connection older than this is closed, not used
 CONNECT_MAX_MS = 5_000  # to the upstream, name look-up and TLS included; nothing was bought when it takes longer
 UPSTREAM_ANSWER_BYTES_MAX = 32 * 1024 * 1024  # bytes an answer of the upstream, base64 included
+UPSTREAM_OBJECT_BYTES_MAX = 8 * 1024 * 1024  # bytes one of the objects of which a v3 answer is made
+STREAM_END_MS = 100  # how long the end of a stream may take after its last object, so that its connection is kept
 
 # --- jobs ----------------------------------------------------------------------
 JOB_STALLS_MAX = 8  # slices in a row without one finished task after which a job is over
@@ -194,5 +197,6 @@ TEST_TIMES = PoolTimes(
 assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
+assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
 assert CALLBACK_RESOLVE_MAX_MS < CALLBACK_SEND_MAX_MS

@@ -31,6 +31,7 @@ from volcengine_client.limits import (
     JOB_TASKS_MAX,
     PITCH_MAX,
     PITCH_MIN,
+    SILENCE_MAX_MS,
     SPEED_MAX,
     SPEED_MIN,
     TASK_ID_CHARACTERS_MAX,
@@ -46,6 +47,7 @@ REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
 RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
 ENDINGS = {"mp3": "mp3", "wav": "wav", "pcm": "pcm", "ogg": "ogg_opus", "opus": "ogg_opus"}  # of file names
+NAME = r"^[A-Za-z0-9._-]{1,64}$"  # of a language, a model or a product
 UNUSABLE = frozenset('<>:"/\\|?*')
 
 POSITIONAL = ("task_id", "text", "voice_type", "output_filename")  # the order of arguments by position
@@ -140,6 +142,12 @@ class TaskItem:
         volume: Ratio, 0.1 to 3; None leaves 1.
         pitch: Semitones, -12 to 12; None leaves 0.
         emotion: A style that the voice knows.
+        language: What the text is to be read as, in the upstream's words.
+        silence_ms: Silence after the text, 0 to 30,000; None leaves the upstream's default.
+        text_type: Whether the text is spoken as it stands, or is SSML.
+        model: The version of the voice's model; None leaves it to the voice.
+        resource_id: The product that speaks, when the voice's id does not say which.
+        subtitles: Wanted beside the audio, in this form; None: none.
 
     Raises:
         ValueError: A field is out of its range; the message names it.
@@ -155,11 +163,21 @@ class TaskItem:
         | None
     ) = None
     encoding: Literal["mp3", "wav", "pcm", "ogg_opus"] = field(default="mp3", kw_only=True)
-    sample_rate: Literal[8_000, 16_000, 24_000] | None = field(default=None, kw_only=True)
+    sample_rate: Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000] | None = field(
+        default=None, kw_only=True
+    )
     speed: Annotated[Ratio, Field(ge=SPEED_MIN, le=SPEED_MAX)] | None = field(default=None, kw_only=True)
     volume: Annotated[Ratio, Field(ge=VOLUME_MIN, le=VOLUME_MAX)] | None = field(default=None, kw_only=True)
     pitch: Annotated[Ratio, Field(ge=PITCH_MIN, le=PITCH_MAX)] | None = field(default=None, kw_only=True)
     emotion: Annotated[str, Field(min_length=1, max_length=64), Printable] | None = field(default=None, kw_only=True)
+    language: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
+    silence_ms: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=SILENCE_MAX_MS)] | None = field(
+        default=None, kw_only=True
+    )
+    text_type: Literal["plain", "ssml"] = field(default="plain", kw_only=True)
+    model: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
+    resource_id: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
+    subtitles: Literal["srt", "vtt", "json"] | None = field(default=None, kw_only=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -179,13 +197,16 @@ class Credentials(BaseModel):
     """A caller's own account, or only its wish for fewer slots.
 
     App id and access key come together or not at all; a half pair is a `CredentialsError` of the gateway, not of
-    this shape, since it answers 400.
+    this shape, since it answers 400. An API key may stand alone.
     """
 
     model_config = _WIRE
 
     volcengine_tts_appid: Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None = None
     volcengine_tts_access_key: Annotated[
+        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None, Field(repr=False)
+    ] = None
+    volcengine_tts_api_key: Annotated[
         Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None, Field(repr=False)
     ] = None
     volcengine_tts_concurrency: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=CONCURRENCY_MAX)] | None = (

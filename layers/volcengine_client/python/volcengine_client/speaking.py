@@ -13,8 +13,8 @@ from typing import Any
 from volcengine_client.background import Background
 from volcengine_client.errors import BatchStoppedError, CredentialsError, LoginRejectedError, VolcengineError
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import Speech
 from volcengine_client.voice_list import warning_of
 
 Arrival = tuple[int, TaskResult]

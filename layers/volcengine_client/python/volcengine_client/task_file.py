@@ -28,6 +28,12 @@ FIELDS = (
     "volume",
     "pitch",
     "emotion",
+    "language",
+    "silence_ms",
+    "text_type",
+    "model",
+    "resource_id",
+    "subtitles",
 )
 _TASK = TypeAdapter(TaskItem)
 

@@ -8,9 +8,10 @@ from functools import cache
 
 from volcengine_client.limits import VOICE_WARNING_CHARACTERS_MAX, VOICE_WARNINGS_MAX
 from volcengine_client.models import TaskItem, TaskResult
+from volcengine_client.speech.account import refusal_of
 from volcengine_client.speech.catalogue import VoiceEntry, found, likest
-from volcengine_client.speech.v1 import refusal_of
-from volcengine_client.speech.voices import CLONE, catalogue, family_of
+from volcengine_client.speech.route import route_of
+from volcengine_client.speech.voices import CLONE_2, catalogue, family_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def warning_of(voice_type: str, *, is_likest_told: bool = True) -> str | None:
 
     Cloned voices are known to their owners only, and not warned of.
     """
-    if voice_type in catalogue() or family_of(voice_type) is CLONE:
+    if voice_type in catalogue() or family_of(voice_type) is CLONE_2:
         return None
     is_long = len(voice_type) > VOICE_WARNING_CHARACTERS_MAX
     warning = f"unknown voice {voice_type[:VOICE_WARNING_CHARACTERS_MAX]}{'…' if is_long else ''}"
@@ -97,7 +98,8 @@ def _warnings(tasks: Iterable[TaskItem]) -> dict[str, str]:
 
 @cache
 def _voice(entry: VoiceEntry) -> Voice:
-    why_not = _why_not(entry.voice_type)
+    task = TaskItem(text="1", voice_type=entry.voice_type)
+    refusal = refusal_of(task)
     return Voice(
         id=entry.voice_type,
         name=entry.name,
@@ -105,12 +107,7 @@ def _voice(entry: VoiceEntry) -> Voice:
         gender=entry.gender,
         family=entry.family,
         resource=family_of(entry.voice_type).resource,
-        api="v1" if why_not is None else None,
+        api=route_of(task).api if refusal is None else None,
         styles=entry.styles,
-        why_not=why_not,
+        why_not=refusal.message if refusal else None,
     )
-
-
-def _why_not(voice_type: str) -> str | None:
-    refusal = refusal_of(TaskItem(text="1", voice_type=voice_type))
-    return refusal.message if refusal else None

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from volcengine_client.errors import VolcengineError
 from volcengine_client.models import TaskItem
-from volcengine_client.speech.v1 import Speech
+from volcengine_client.speech.speech import Speech
 
 
 class Work(Protocol):

@@ -85,6 +85,7 @@ def direct_client(concurrency: int, pool: str | None, app: str) -> VolcengineCon
         setting("VOLCENGINE_TTS_APPID", file),
         setting("VOLCENGINE_TTS_ACCESS_KEY", file),
         concurrency,
+        api_key=setting("VOLCENGINE_TTS_API_KEY", file),
         pool=SharedPool(pool) if pool else None,
         endpoint=setting("VOLCENGINE_TTS_ENDPOINT", file),
         app=app,

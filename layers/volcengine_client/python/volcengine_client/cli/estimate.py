@@ -11,9 +11,9 @@ from rich.table import Table
 from volcengine_client.jobs import Estimate
 from volcengine_client.limits import CALL_TIME_ESTIMATED_MS
 from volcengine_client.out_folder import OutFolder
+from volcengine_client.speech.account import refusal_of
+from volcengine_client.speech.route import product_of
 from volcengine_client.speech.text import characters_billed
-from volcengine_client.speech.v1 import refusal_of
-from volcengine_client.speech.voices import family_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def figures_here(folder: OutFolder, *, limit: int) -> Figures:
     called = [piece for piece in folder.missing if piece.index not in indexes]
     products: Counter[str] = Counter()
     for piece in called:
-        products[family_of(piece.task.voice_type).name] += characters_billed(piece.task.text)
+        products[product_of(piece.task)] += characters_billed(piece.task.text)
     return Figures(
         tasks=len(folder.pieces),
         found=folder.found_count,

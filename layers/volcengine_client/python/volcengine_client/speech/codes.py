@@ -7,6 +7,7 @@ the code, then the status. The upstream's own words are never quoted, since they
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,10 @@ from volcengine_client.errors import (
     VolcengineError,
 )
 
-SUCCESS = 3000
+SUCCESS = 3000  # v1
+V3_SUCCESSES = range(20_000_000, 30_000_000)
+V3_CALLERS = range(40_000_000, 50_000_000)  # what the caller has to change
+V3_FAILURES = range(50_000_000, 60_000_000)  # what passes, unless the message says otherwise
 INVALID_REQUEST = 3001  # says nothing by itself
 
 _MESSAGE_CHARACTERS_MAX = 1_000  # how much of a message is read
@@ -46,13 +50,16 @@ _CONCURRENCY = _Verdict(
     "The upstream counts more calls in progress than the account allows; somebody else may be using the account",
 )
 _QPS = _Verdict(UpstreamThrottledError, "The upstream refuses calls for coming too fast")
-_LOGIN = _Verdict(LoginRejectedError, "The upstream does not know this app id with this access key")
+_LOGIN = _Verdict(LoginRejectedError, "The upstream does not know this account's login")
 _NO_SUCH_VOICE = _Verdict(
     VoiceNotGrantedError, "The upstream has no such voice in this API; check the voice and its family"
 )
 _NOT_GRANTED = _Verdict(
     VoiceNotGrantedError, "There is no such voice, or the account has not ordered it"
 )  # the resource is added
+_MISMATCHED = _Verdict(
+    VoiceNotGrantedError, "The voice does not belong to this product; check voice_type, model and resource_id"
+)
 _TOO_LONG = _Verdict(TextRefusedError, "The text is longer than the upstream takes at once; split it")
 _UNREADABLE = _Verdict(
     TextRefusedError, "There is nothing in the text that this voice can read; check its language and its characters"
@@ -78,11 +85,15 @@ _BY_MESSAGE = (
     (re.compile(r"quota exceeded for types:[^\n]*qps"), _QPS),
     (re.compile(r"quota exceeded"), _LIFETIME),
     (re.compile(r"init engine instance failed"), _NO_SUCH_VOICE),
+    # The second is what a voice of the second generation meets in a product of the first.
+    (re.compile(r"resource id is mismatched|app key not found in header or query"), _MISMATCHED),
+    (re.compile(r"invalid speaker|speaker not found"), _NO_SUCH_VOICE),
     (re.compile(r"requested resource not granted|get resource id: access denied"), _NOT_GRANTED),
     (re.compile(r"authenticate request|requested grant not found|invalid auth token|missing authorization"), _LOGIN),
-    (re.compile(r"exceed max len limit"), _TOO_LONG),
-    (re.compile(r"illegal input text"), _UNREADABLE),
-    (re.compile(r"invalid character .*looking for beginning of value"), _MALFORMED),
+    (re.compile(r"invalid x-api-key"), _LOGIN),
+    (re.compile(r"exceed max len limit|exceed max limit|request size too large"), _TOO_LONG),
+    (re.compile(r"illegal input text|no readable text|emptyrequest"), _UNREADABLE),
+    (re.compile(r"invalid character .*looking for beginning of value|payload unmarshal"), _MALFORMED),
 )
 
 _BY_CODE = {
@@ -96,6 +107,14 @@ _BY_CODE = {
     3032: _SLOW,
     3040: _BROKEN,
     3050: _NO_SUCH_VOICE,
+    40_402_003: _TOO_LONG,
+    45_002_000: _NO_SUCH_VOICE,
+    45_002_001: _UNREADABLE,
+    45_000_010: _LOGIN,
+    45_000_030: _NOT_GRANTED,
+    45_000_292: _QPS,  # some quota: which one the message says, which is read first
+    55_000_030: _BUSY,
+    55_000_031: _BUSY,
 }
 
 
@@ -113,7 +132,7 @@ def error_of(
         resource: What the voice needs to be granted, named when the upstream does not name it.
         log_id: The upstream's name for the call, for its support; dropped when it does not look like one.
     """
-    if code == SUCCESS and 200 <= http_status < 300:
+    if (code == SUCCESS or code in V3_SUCCESSES) and 200 <= http_status < 300:
         return None
     verdict = _verdict(http_status, code, message[:_MESSAGE_CHARACTERS_MAX].lower())
     sentence = verdict.sentence
@@ -127,6 +146,23 @@ def error_of(
     if checked_log_id(log_id) is not None:
         facts["log_id"] = log_id
     return verdict.error(f"{sentence} ({_told(facts)})", details=facts)
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in *body*; {} when there is none, as in a proxy's page."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def code_and_message_in(said: dict[str, Any]) -> tuple[int | None, str]:
+    """Return an answer's code and message, which stand in it or in its `header`; None and "" for what is missing."""
+    header = said.get("header")
+    part = header if "code" not in said and isinstance(header, dict) else said
+    code, message = part.get("code"), part.get("message")
+    return code if type(code) is int else None, message if isinstance(message, str) else ""
 
 
 def checked_log_id(log_id: str | None) -> str | None:
@@ -150,6 +186,10 @@ def _by_status_and_code(http_status: int, code: int) -> _Verdict:
         return _NOT_GRANTED
     if code == INVALID_REQUEST and http_status != 429:
         return _PARAMETER
+    if code in V3_CALLERS:
+        return _QPS if http_status == 429 else _PARAMETER
+    if code in V3_FAILURES:
+        return _BROKEN
     return _by_status(http_status)
 
 

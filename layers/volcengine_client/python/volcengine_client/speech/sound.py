@@ -8,6 +8,14 @@ from volcengine_client.speech.text import cleaned
 
 def shape_of(task: TaskItem) -> list[str | int | float | None]:
     """Return what two tasks have in common that sound the same, as JSON can hold it; whoever keeps sound hashes it."""
+    newer = {
+        "language": task.language,
+        "silence_ms": task.silence_ms,
+        "text_type": None if task.text_type == "plain" else task.text_type,
+        "model": task.model,
+        "resource_id": task.resource_id,
+        "words": True if task.subtitles else None,  # audio that was kept without them would have none
+    }
     return [
         task.voice_type,
         cleaned(task.text),
@@ -17,4 +25,6 @@ def shape_of(task: TaskItem) -> list[str | int | float | None]:
         task.volume,
         task.pitch,
         task.emotion,
+        # Named, and only when they are there, so that what was kept before they existed is still found.
+        *(part for name, wish in newer.items() if wish is not None for part in (name, wish)),
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import ssl
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -20,14 +22,22 @@ from yarl import URL
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import UpstreamTimeoutError, UpstreamUnavailableError, VolcengineError
-from volcengine_client.limits import CONNECT_MAX_MS, IDLE_CONNECTION_MS, UPSTREAM_ANSWER_BYTES_MAX
+from volcengine_client.limits import (
+    CONNECT_MAX_MS,
+    IDLE_CONNECTION_MS,
+    STREAM_END_MS,
+    UPSTREAM_ANSWER_BYTES_MAX,
+)
 from volcengine_client.speech.call import Call
 
 ENDPOINT = "https://openspeech.bytedance.com"
 
 _KEEP_ALIVE_MS = IDLE_CONNECTION_MS - 1_000  # so that none is used in the very moment in which it is given up
 _READ_BYTES = 64 * 1_024  # bytes a piece of an answer
+_LAST_PIECES_MAX = 3  # pieces that may come after the end of what is said
 _HTTP_GATEWAY_TIMEOUT = 504
+
+Take = Callable[[bytes], bool]  # reads a piece of an answer, and says whether it was the last that counts
 
 assert 0 < _KEEP_ALIVE_MS < IDLE_CONNECTION_MS
 
@@ -81,17 +91,37 @@ class Wire:
             UpstreamUnavailableError: No connection, a broken one, or an answer too large.
             UpstreamTimeoutError: No whole answer within *timeout_ms*.
         """
+        return await self._sent(path, headers, _Request(body, call), timeout_ms)
+
+    async def _sent(
+        self, path: str, headers: dict[str, str], request: _Request, timeout_ms: int, take: Take | None = None
+    ) -> Answer:
         assert timeout_ms > 0
         line = self._line()
         line.call_count += 1
         try:
             async with asyncio.timeout(timeout_ms / 1_000):
-                return await _exchange(line.session, self._base / path, headers, _Request(body, call))
+                return await _exchange(line.session, self._base / path, headers, request, take)
         except TimeoutError as exc:
             raise UpstreamTimeoutError(f"The upstream gave no whole answer within {timeout_ms} ms") from exc
         finally:
             line.call_count -= 1
             line.used_at_ms = self._now_ms()
+
+    async def stream(
+        self, path: str, *, headers: dict[str, str], body: bytes, call: Call, timeout_ms: int, take: Take
+    ) -> Answer:
+        """Send *body* as JSON once, as `post` does, and hand the answer on piece by piece while it comes.
+
+        An answer with a status of success ends the upstream's work only at its last object. So *take* gets each piece,
+        and says whether that was the end; then the call is told that it was answered. Until then it is in doubt, also
+        when the answer ended well as HTTP: whoever reads it finds out. Any other answer is returned whole.
+
+        Raises:
+            LeaseLostError, UpstreamUnavailableError, UpstreamTimeoutError: As `post` does.
+            VolcengineError: From *take*; the connection is closed.
+        """
+        return await self._sent(path, headers, _Request(body, call), timeout_ms, take)
 
     async def close_idle(self) -> None:
         """Close connections that idled for so long that the upstream may have cut them.
@@ -153,9 +183,16 @@ def _session(trust: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     )
 
 
-async def _exchange(session: aiohttp.ClientSession, url: URL, headers: dict[str, str], request: _Request) -> Answer:
+async def _exchange(
+    session: aiohttp.ClientSession, url: URL, headers: dict[str, str], request: _Request, take: Take | None
+) -> Answer:
     try:
         async with session.post(url, data=request, headers=headers, allow_redirects=False) as response:
+            if take is not None and 200 <= response.status < 300:
+                if await _is_taken_to_the_end(response, take):
+                    request.call.answered()
+                    await _read_out(response)
+                return Answer(response.status, response.headers.get("X-Tt-Logid"), b"")
             if response.status != _HTTP_GATEWAY_TIMEOUT:
                 request.call.answered()
             body = await _bounded(response)
@@ -175,6 +212,24 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             raise UpstreamUnavailableError(f"The upstream's answer is larger than {UPSTREAM_ANSWER_BYTES_MAX} bytes")
     return bytes(body)
+
+
+async def _is_taken_to_the_end(response: aiohttp.ClientResponse, take: Take) -> bool:
+    """Hand the answer on; tell whether its reader has seen the end of it."""
+    async for piece in response.content.iter_chunked(_READ_BYTES):
+        if take(piece):
+            return True
+    return False
+
+
+async def _read_out(response: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of an answer that was understood, so that its connection can be used again."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(STREAM_END_MS / 1_000):
+            for _ in range(_LAST_PIECES_MAX):
+                if not await response.content.readany():
+                    return
+    response.close()
 
 
 def _reason(error: Exception) -> str:
