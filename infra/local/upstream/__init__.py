@@ -1,4 +1,4 @@
-"""The simulated upstream: Volcano Engine's v1 speech API on this machine, with its limits, refusals and faults.
+"""The simulated upstream: Volcano Engine's v1 and v3 speech APIs on this machine, with its limits, refusals and faults.
 
 It starts alone (`python -m infra.local.upstream --help`) or inside a test:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,7 @@ from infra.local.upstream.asks import Ask
 from infra.local.upstream.audio import Audio
 from infra.local.upstream.gate import Admission
 from infra.local.upstream.refusals import FAULTS, Refusal
+from infra.local.upstream.words import sentences_of
 
 _HTML = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 _NOISE_BYTES = 2_000
@@ -23,7 +25,7 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        content: JSON, or a page of HTML when it is a string.
+        content: JSON, or a page of HTML when it is a string, or a v3 answer's objects when it is a list.
         is_bought: Whether the synthesis was finished, so that it is billed.
         is_good: Whether the whole audio is in it.
     """
@@ -67,8 +69,20 @@ def _success(ask: Ask, audio_base64: str, audio: Audio) -> dict[str, Any]:
         "message": "Success",
         "sequence": -1,
         "data": audio_base64,
-        "addition": {"duration": str(audio.duration_ms)},
+        "addition": {"duration": str(audio.duration_ms), **_frontend(ask, audio)},
     }
+
+
+def _frontend(ask: Ask, audio: Audio) -> dict[str, str]:
+    """Return when each word is heard: JSON in a string, when it was asked for."""
+    if not ask.wants_words:
+        return {}
+    words = [
+        {"word": one.word, "start_time": one.start, "end_time": one.end}
+        for sentence in sentences_of(ask.wishes.words, audio.duration_ms)
+        for one in sentence.words
+    ]
+    return {"frontend": json.dumps({"words": words, "phonemes": []}, ensure_ascii=False)}
 
 
 def _base64(file: bytes) -> str:

@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from infra.local.upstream.audio import ENCODINGS, Wishes
 from infra.local.upstream.refusals import (
@@ -22,6 +22,7 @@ from infra.local.upstream.refusals import (
 from infra.local.upstream.voices import Family, family_of, language_of
 
 TEXT_BYTES_MAX = 1_024
+SILENCE_MAX_MS = 30_000
 RATES = (8_000, 16_000, 24_000)
 BITRATE_BIG, BITRATE_SMALL, BITRATE_SLOWEST_RATE = 160, 64, 64  # kilobits a second; the last is mp3's bound at 8 kHz
 
@@ -37,17 +38,31 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a well-formed request asks for."""
+    """What a well-formed request asks for.
 
+    Attributes:
+        api: The API that was asked.
+        reqid: The request's id; "" when it has none, as v3 allows.
+        operation: `query`, or `submit`, which is no use over HTTP.
+        wishes: How the text is to be spoken.
+        family: The product that the voice belongs to; None when there is no such voice.
+        resource: The name under which its calls are counted.
+        cluster: The cluster that v1 was told.
+        named_resource: The product as v3 was told it.
+        wants_words: Whether it asks when each word is heard.
+        wants_usage: Whether it asks what it cost.
+    """
+
+    api: Literal["v1", "v3"]
     reqid: str
-    cluster: str
     operation: str
     wishes: Wishes
-
-    @property
-    def family(self) -> Family | None:
-        """The product that the voice belongs to."""
-        return family_of(self.wishes.voice_type)
+    family: Family | None
+    resource: str
+    cluster: str = ""
+    named_resource: str = ""
+    wants_words: bool = False
+    wants_usage: bool = False
 
 
 def body_of(raw: bytes) -> dict[str, Any]:
@@ -96,19 +111,25 @@ def ask_of(body: Mapping[str, Any]) -> Ask:
         RefusedError: A field is missing, or of a wrong shape or range.
     """
     app, user, audio, request = (section(body, name) for name in ("app", "user", "audio", "request"))
-    _string(app, "token")
-    _string(user, "uid")
-    operation = _string(request, "operation")
+    string_in(app, "token")
+    string_in(user, "uid")
+    operation = string_in(request, "operation")
     if operation not in {"query", "submit"}:
         raise RefusedError(bad_parameter("operation should be query"))
     text = request.get("text", "")
     if not isinstance(text, str):
         raise RefusedError(bad_parameter("text should be a string"))
+    wishes = _wishes(audio, request, text)
+    family = family_of(wishes.voice_type)
     return Ask(
-        reqid=_string(request, "reqid"),
-        cluster=_string(app, "cluster"),
+        api="v1",
+        reqid=string_in(request, "reqid"),
         operation=operation,
-        wishes=_wishes(audio, text),
+        wishes=wishes,
+        family=family,
+        resource=family.value if family else "",
+        cluster=string_in(app, "cluster"),
+        wants_words=str(request.get("with_timestamp", "")) == "1",
     )
 
 
@@ -129,15 +150,15 @@ def check_text(wishes: Wishes) -> None:
     """
     if len(wishes.text.encode(errors="replace")) > TEXT_BYTES_MAX:
         raise RefusedError(TEXT_TOO_LONG)
-    readable = [character for character in wishes.text if unicodedata.category(character)[0] in "LN"]
+    readable = [character for character in wishes.words if unicodedata.category(character)[0] in "LN"]
     if language_of(wishes.voice_type) == "en":
         readable = [character for character in readable if unicodedata.east_asian_width(character) not in "WF"]
     if not readable:
         raise RefusedError(TEXT_UNREADABLE)
 
 
-def _wishes(audio: Mapping[str, Any], text: str) -> Wishes:
-    voice_type = _string(audio, "voice_type")
+def _wishes(audio: Mapping[str, Any], request: Mapping[str, Any], text: str) -> Wishes:
+    voice_type = string_in(audio, "voice_type")
     is_big = family_of(voice_type) is Family.BIG
     encoding = audio.get("encoding", "pcm")
     if encoding not in ENCODINGS:
@@ -145,29 +166,45 @@ def _wishes(audio: Mapping[str, Any], text: str) -> Wishes:
     rate = audio.get("rate", 24_000)
     if rate not in RATES or isinstance(rate, float):
         raise RefusedError(bad_parameter("rate should be 8000, 16000 or 24000"))
-    bitrate = round(_number(audio, "bitrate", 8, 320, BITRATE_BIG)) if is_big else BITRATE_SMALL
-    volume = _number(audio, "volume_ratio", 0.1, 3)
-    pitch = _number(audio, "pitch_ratio", 0.1, 3)
+    text_type = request.get("text_type", "plain")
+    if text_type not in {"plain", "ssml"}:
+        raise RefusedError(bad_parameter("text_type should be plain or ssml"))
+    has_silence = not is_big or request.get("enable_trailing_silence_audio") is True
+    bitrate = round(number_in(audio, "bitrate", 8, 320, BITRATE_BIG)) if is_big else BITRATE_SMALL
+    volume = number_in(audio, "volume_ratio", 0.1, 3)
+    pitch = number_in(audio, "pitch_ratio", 0.1, 3)
     return Wishes(
         text=text,
         voice_type=voice_type,
         encoding=encoding,
         rate=rate,
-        speed=_number(audio, "speed_ratio", 0.1, 2) if is_big else _number(audio, "speed_ratio", 0.2, 3),
-        volume=_number(audio, "loudness_ratio", 0.5, 2) if is_big else volume,
+        speed=number_in(audio, "speed_ratio", 0.1, 2) if is_big else number_in(audio, "speed_ratio", 0.2, 3),
+        volume=number_in(audio, "loudness_ratio", 0.5, 2) if is_big else volume,
         pitch=1 if is_big else pitch,
         bitrate=min(bitrate, BITRATE_SLOWEST_RATE if rate == min(RATES) else BITRATE_BIG),
+        silence_ms=round(number_in(request, "silence_duration", 0, SILENCE_MAX_MS, 0)) if has_silence else 0,
+        is_ssml=text_type == "ssml",
     )
 
 
-def _string(part: Mapping[str, Any], name: str) -> str:
+def string_in(part: Mapping[str, Any], name: str) -> str:
+    """Return a field that has to be there.
+
+    Raises:
+        RefusedError: It is not, or is no text.
+    """
     value = part.get(name)
     if not isinstance(value, str) or not value:
         raise RefusedError(bad_parameter(f"{name} should be a string with something in it"))
     return value
 
 
-def _number(part: Mapping[str, Any], name: str, least: float, most: float, default: float = 1.0) -> float:
+def number_in(part: Mapping[str, Any], name: str, least: float, most: float, default: float = 1.0) -> float:
+    """Return a field that may be left out.
+
+    Raises:
+        RefusedError: It is no number of that range.
+    """
     value = part.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise RefusedError(bad_parameter(f"{name} should be a number from {least} to {most}"))

@@ -6,12 +6,14 @@ import functools
 import hashlib
 import io
 import math
+import re
 import unicodedata
 import wave
 from array import array
 from dataclasses import dataclass
 from typing import Final
 
+import av
 import lameenc
 import miniaudio
 
@@ -25,12 +27,15 @@ from infra.local.upstream.espeak import (
 )
 from infra.local.upstream.voices import Sound, sound_of
 
-ENCODINGS: Final = ("mp3", "wav", "pcm")
+ENCODINGS: Final = ("mp3", "wav", "pcm", "ogg_opus")
 CACHED_AUDIOS = 512  # files kept, so that a text said again costs nothing
 FULL = 32_767  # the loudest sample
 
 _QUICK = 7  # of lame's qualities, 2 (best) to 7 (quickest)
 _FRAME = 256  # samples by which speech is stretched
+_TAG = re.compile(r"<[^>]*>")  # of SSML
+_OPUS_RATES = (8_000, 16_000, 24_000, 48_000)  # hertz; other rates are encoded at the highest
+_OPUS_BITS = 32_000  # a second
 _IDEOGRAPHS_A_SECOND, _LETTERS_A_SECOND = 4.5, 14.0
 
 
@@ -39,12 +44,14 @@ class Wishes:
     """How a text is to be spoken.
 
     Attributes:
-        encoding: `mp3`, `wav` or `pcm`.
+        encoding: `mp3`, `wav`, `pcm` or `ogg_opus`.
         rate: Samples a second.
         speed: Ratio; 2 takes half as long.
         volume: Ratio.
         pitch: Ratio; 2 is an octave higher.
         bitrate: Kilobits a second, mp3 only.
+        silence_ms: Silence after it.
+        is_ssml: Whether there are tags in the text, which are not spoken.
     """
 
     text: str
@@ -55,6 +62,13 @@ class Wishes:
     volume: float = 1.0
     pitch: float = 1.0
     bitrate: int = 64
+    silence_ms: int = 0
+    is_ssml: bool = False
+
+    @property
+    def words(self) -> str:
+        """What is heard of the text."""
+        return _TAG.sub(" ", self.text) if self.is_ssml else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,7 @@ def audio_of(wishes: Wishes) -> Audio:
     milliseconds; safe from any thread.
     """
     samples = louder(_speech(wishes) or _tone(wishes), wishes.volume)
+    samples.extend([0] * round(SAMPLE_RATE * wishes.silence_ms / 1_000))
     at_rate = array("h")
     at_rate.frombytes(_resampled(samples.tobytes(), wishes.rate))
     return Audio(_encoded(at_rate.tobytes(), wishes), round(len(at_rate) * 1_000 / wishes.rate))
@@ -89,7 +104,7 @@ def _speech(wishes: Wishes) -> array[int] | None:
     sound = Sound(voice.language, max(20, round(voice.pitch_hz * wishes.pitch)), voice.formant_percent)
     samples = array("h")
     try:
-        samples.frombytes(engine.speak(wishes.text, sound, words_a_minute=words_a_minute))
+        samples.frombytes(engine.speak(wishes.words, sound, words_a_minute=words_a_minute))
     except EspeakError:
         return None
     if not any(samples):
@@ -118,8 +133,9 @@ def louder(samples: array[int], ratio: float) -> array[int]:
 
 def _tone(wishes: Wishes) -> array[int]:
     """Return a note that text and voice decide, as long as the text would take to say."""
-    ideographs = sum(unicodedata.east_asian_width(character) in "WF" for character in wishes.text)
-    seconds = ideographs / _IDEOGRAPHS_A_SECOND + (len(wishes.text) - ideographs) / _LETTERS_A_SECOND
+    words = wishes.words
+    ideographs = sum(unicodedata.east_asian_width(character) in "WF" for character in words)
+    seconds = ideographs / _IDEOGRAPHS_A_SECOND + (len(words) - ideographs) / _LETTERS_A_SECOND
     count = round(max(0.3, seconds) / wishes.speed * SAMPLE_RATE)
     choice = int.from_bytes(hashlib.sha256(f"{wishes.voice_type}\n{wishes.text}".encode(errors="replace")).digest()[:4])
     hertz = (200 + choice % 400) * wishes.pitch
@@ -138,6 +154,8 @@ def _encoded(samples: bytes, wishes: Wishes) -> bytes:
         return samples
     if wishes.encoding == "wav":
         return _wav(samples, wishes.rate)
+    if wishes.encoding == "ogg_opus":
+        return _opus(samples, wishes.rate)
     assert wishes.encoding == "mp3"
     encoder = lameenc.Encoder()
     encoder.set_bit_rate(wishes.bitrate)
@@ -147,6 +165,21 @@ def _encoded(samples: bytes, wishes: Wishes) -> bytes:
     encoder.set_quality(_QUICK)
     encoder.silence()
     return bytes(encoder.encode(samples) + encoder.flush())
+
+
+def _opus(samples: bytes, rate: int) -> bytes:
+    """Encode as opus in ogg; bit for bit the same for the same samples, which ogg by itself is not."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as out:
+        stream = out.add_stream("libopus", rate=rate if rate in _OPUS_RATES else max(_OPUS_RATES), layout="mono")
+        stream.bit_rate = _OPUS_BITS
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=stream.rate)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=len(samples) // 2)
+        frame.sample_rate = rate
+        frame.planes[0].update(samples)
+        for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+            out.mux(stream.encode(piece))
+    return file.getvalue()
 
 
 def _wav(samples: bytes, rate: int) -> bytes:

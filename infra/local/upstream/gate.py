@@ -6,13 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from infra.local.upstream.asks import Ask, RefusedError, ask_of, body_of, check_text, section, token_of
+from infra.local.upstream.asks import Ask, RefusedError, check_text
+from infra.local.upstream.knocks import Knock
 from infra.local.upstream.latency import chance_of, fault_of
 from infra.local.upstream.record import Call, Gauge, Record
 from infra.local.upstream.refusals import (
     CHARACTERS_USED_UP,
     CUT,
-    NO_ENGINE,
     REQID_USED,
     TOO_MANY_A_SECOND,
     VOICE_DENIED,
@@ -22,7 +22,9 @@ from infra.local.upstream.refusals import (
     too_many_at_once,
 )
 from infra.local.upstream.rules import Account, Rules
-from infra.local.upstream.voices import Family, is_in_cluster
+from infra.local.upstream.voices import Family
+
+V1_FAULTS = {"cut_amid": "cut", "error_amid": "3031", "no_end": "truncated"}  # what has no middle meets instead
 
 
 @dataclass(slots=True)
@@ -63,26 +65,29 @@ class Gate:
         self.record = Record(now_ms)
         self.script = Script()
 
-    def admit(self, *, authorization: str | None, raw: bytes, now_ms: int) -> Admission:
+    def admit(self, knock: Knock, *, now_ms: int) -> Admission:
         """Check a request and take a slot for it.
 
         Raises:
             RefusedError: A check failed, or a fault was injected; no slot is held.
         """
         try:
-            account, ask, family = self._known(authorization, raw)
+            account, ask = knock.known(self.rules)
         except RefusedError as exc:
             self.record.strangers[exc.refusal.reason] += 1
             raise
-        call = Call(account.app_id, family.value, ask.reqid, ask.wishes.text, ask.wishes.voice_type, now_ms)
+        family = ask.family
+        assert family is not None, "who knocks for no voice was refused"
+        call = Call(account.app_id, ask.resource, ask.reqid, ask.wishes.text, ask.wishes.voice_type, now_ms)
         gauge = self.record.gauge(call.app_id, call.resource)
         chance = chance_of(self.rules, call.app_id, call.text, gauge.calls_of(call.text))
-        is_new = self.record.is_new(call.reqid)
+        is_new = not call.reqid or self.record.is_new(call.reqid)
         self.record.calls.append(call)
         gauge.count_call(call, limit=account.limit or 0)
         try:
             self._check_quotas(account, gauge, ask, now_ms)
             fault = self.script.take(call.text) or fault_of(self.rules, chance)
+            fault = V1_FAULTS.get(fault, fault) if fault and ask.api == "v1" else fault
             self._refuse_by_fault(fault)
             gauge.take(now_ms)
             try:
@@ -95,26 +100,9 @@ class Gate:
             raise
         return Admission(ask, family, call, self.rules, chance, fault)
 
-    def _known(self, authorization: str | None, raw: bytes) -> tuple[Account, Ask, Family]:
-        """Say who asks for what; nothing of it can be counted before."""
-        body = body_of(raw)
-        token = token_of(authorization)
-        app_id = section(body, "app").get("appid")
-        account = self.rules.account(app_id, token) if isinstance(app_id, str) and app_id and token else None
-        if account is None:
-            raise RefusedError(WRONG_LOGIN)
-        ask = ask_of(body)
-        family = ask.family
-        if family is None:
-            raise RefusedError(VOICE_DENIED)
-        if not family.is_on_v1 or not is_in_cluster(family, ask.cluster):
-            raise RefusedError(NO_ENGINE)
-        return account, ask, family
-
     def _check_quotas(self, account: Account, gauge: Gauge, ask: Ask, now_ms: int) -> None:
-        resource = ask.family.value if ask.family else ""
-        if account.resources is not None and resource not in account.resources:
-            raise RefusedError(not_granted(resource))
+        if account.resources is not None and not {ask.resource, ask.named_resource} & account.resources:
+            raise RefusedError(not_granted(ask.resource))
         if account.voices is not None and ask.wishes.voice_type not in account.voices:
             raise RefusedError(VOICE_DENIED)
         if account.characters is not None and gauge.characters + len(ask.wishes.text) > account.characters:

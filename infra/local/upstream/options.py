@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from infra.local.upstream.rules import FAULT_MEANINGS, Rules
 
 _DESCRIPTION = """\
-A simulated Volcano Engine speech upstream: POST /api/v1/tts on this machine, with the limits, refusals, times and
-faults of the real one, and audio that can be heard. Point a client at the address that is printed when it is ready.
+A simulated Volcano Engine speech upstream: POST /api/v1/tts and POST /api/v3/tts/unidirectional on this machine, over
+the same counters, with the limits, refusals, times and faults of the real one, and audio that can be heard. Point a
+client at the address that is printed when it is ready.
 """
 _EXAMPLES = """\
 examples:
@@ -94,6 +95,20 @@ def _add_accounts(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--voice", dest="voices", action="append", help="only these voices are ordered [all]")
     group.add_argument("--voice-gone", dest="voices_gone", action="append", help="these voices no longer exist [none]")
     group.add_argument("--refusal-style", help="429+3003, 429+3001 or 200+3003: a call over the limit [429+3003]")
+    group.add_argument("--v3-refusal-style", help="the same for v3: 429+45000292 or 200+45000000 [429+45000292]")
+    group.add_argument(
+        "--has-lines",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether each object of a v3 answer has a line of its own, or all are glued together [yes]",
+    )
+    group.add_argument(
+        "--has-header-errors",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether code and message of a refused v3 request stand in a header [no]",
+    )
+    group.add_argument("--piece-bytes", type=int, help="write v3 answers in pieces of so many bytes [by object]")
 
 
 def _add_times(group: argparse._ArgumentGroup) -> None:

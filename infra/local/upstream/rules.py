@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from infra.local.upstream.refusals import FAULTS, RefusalStyle
+from infra.local.upstream.refusals import FAULTS, RefusalStyle, V3RefusalStyle
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[int, Field(ge=0, le=3_600_000)]
@@ -24,6 +25,9 @@ FAULT_MEANINGS = {
     "slow": "the work takes --slow-ms",
     "liar": "HTTP 200 with JSON of another shape",
     "noauth": "401 with code 3001, as for a wrong login",
+    "cut_amid": "v3: the connection is cut when half of the audio has come; the work goes on. v1: as cut",
+    "error_amid": "v3: an error object when half of the audio has come. v1: as 3031",
+    "no_end": "v3: the answer ends without its last object. v1: as truncated",
 }
 
 
@@ -49,6 +53,7 @@ class Account(BaseModel):
 
     app_id: Annotated[str, Field(min_length=1)]
     token: SecretStr
+    api_key: SecretStr | None = None
     limit: Count | None = None
     qps: Count | None = None
     characters: Count | None = None
@@ -68,6 +73,10 @@ class Rules(BaseModel):
         voices: Voices an account has ordered; None: all.
         voices_gone: Voices that no longer exist (3050).
         refusal_style: Status and code of a refusal for the limit.
+        v3_refusal_style: The same of v3.
+        has_lines: Whether each object of a v3 answer has a line of its own; else they are glued together.
+        has_header_errors: Whether code and message of a refused v3 request stand in a `header`.
+        piece_bytes: A v3 answer is written in pieces of so many bytes, wherever they cut it; None: by object.
         hold_slot_until_done: Whether a call counts to the end of its work when its caller has gone.
         release_lag_ms: How long a finished call goes on counting after its answer.
         mean_ms: Mean time of a call, whatever it says; None: by voice family and length of the audio.
@@ -89,6 +98,10 @@ class Rules(BaseModel):
     voices: frozenset[str] | None = None
     voices_gone: frozenset[str] = frozenset()
     refusal_style: RefusalStyle = "429+3003"
+    v3_refusal_style: V3RefusalStyle = "429+45000292"
+    has_lines: bool = True
+    has_header_errors: bool = False
+    piece_bytes: Annotated[int, Field(ge=1)] | None = None
     hold_slot_until_done: bool = True
     release_lag_ms: Milliseconds = 0
     mean_ms: Milliseconds | None = None
@@ -113,10 +126,20 @@ class Rules(BaseModel):
         login = Account(app_id=app_id, token=SecretStr(token))
         known: Iterable[Account] = self.accounts or (login,)
         found = next((one for one in known if (one.app_id, one.token) == (login.app_id, login.token)), None)
-        if found is None:
-            return None
+        return self._with_terms(found) if found else None
+
+    def account_of_key(self, api_key: str) -> Account | None:
+        """Return the account of an API key with all its terms; None when there is none."""
+        key = SecretStr(api_key)
+        # Where everyone may call, the key stands for an app id that nobody can read it from.
+        app_id = f"key-{hashlib.sha256(api_key.encode()).hexdigest()[:8]}"
+        known: Iterable[Account] = self.accounts or (Account(app_id=app_id, token=key, api_key=key),)
+        found = next((one for one in known if one.api_key == key), None)
+        return self._with_terms(found) if found else None
+
+    def _with_terms(self, account: Account) -> Account:
         terms = {
-            name: getattr(self, name) if getattr(found, name) is None else getattr(found, name)
+            name: getattr(self, name) if getattr(account, name) is None else getattr(account, name)
             for name in ("limit", "qps", "characters", "resources", "voices")
         }
-        return found.model_copy(update=terms)
+        return account.model_copy(update=terms)

@@ -15,9 +15,11 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from infra.local.upstream.answers import BAD_GATEWAY, GATEWAY_TIMEOUT, Answer, answer_of, refusal_answer
+from infra.local.upstream.answers_v3 import v3_answer_of, v3_refusal, written
 from infra.local.upstream.asks import RefusedError, section
 from infra.local.upstream.audio import Audio, Wishes, audio_of
 from infra.local.upstream.gate import Admission, Gate
+from infra.local.upstream.knocks import Knock, V1Knock, V3Knock
 from infra.local.upstream.latency import work_ms
 from infra.local.upstream.orders import Orders
 from infra.local.upstream.page import page_of
@@ -50,6 +52,7 @@ class Upstream:
         application.add_routes(
             [
                 web.post("/api/v1/tts", self._speak),
+                web.post("/api/v3/tts/unidirectional", self._stream),
                 web.get("/_simulator", self._show),
                 web.post("/_simulator", self._order),
                 web.get("/_simulator/calls", self._show_calls),
@@ -101,30 +104,93 @@ class Upstream:
 
     async def _speak(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        authorization = request.headers.get("Authorization")
         try:
-            admission = self.gate.admit(authorization=authorization, raw=raw, now_ms=self._clock.monotonic_ms())
+            admission = self._admitted(V1Knock(request.headers.get("Authorization"), raw))
         except RefusedError as exc:
-            self._announce_change()
-            if exc.refusal.status == 0:
-                return _cut(request)
-            return _response(refusal_answer(exc.refusal, _reqid_of(raw)))
-        self._announce_change()
+            return _cut(request) if exc.refusal.status == 0 else _response(refusal_answer(exc.refusal, _reqid_of(raw)))
         answer = await self._answer(admission)
         if answer is None or request.transport is None or request.transport.is_closing():
             return _cut(request)
+        self._count_delivery(admission, answer)
+        return _response(answer)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        knock = V3Knock(request.headers, await request.read())
+        try:
+            admission = self._admitted(knock)
+        except RefusedError as exc:
+            if exc.refusal.status == 0:
+                return _cut(request)
+            reqid = request.headers.get("X-Api-Request-Id", "")
+            return await self._told(request, v3_refusal(exc.refusal, reqid, self.gate.rules))
+        half_done: asyncio.Future[Audio] = asyncio.get_running_loop().create_future()
+        work = self._begin(self._work(admission, half_done))
+        try:
+            return await self._streamed(request, admission, half_done, work)
+        except (asyncio.CancelledError, ConnectionError):
+            if not admission.rules.hold_slot_until_done:
+                work.cancel()
+            raise
+
+    async def _streamed(
+        self,
+        request: web.Request,
+        admission: Admission,
+        half_done: asyncio.Future[Audio],
+        work: asyncio.Task[Answer],
+    ) -> web.StreamResponse:
+        """Answer with half of the objects in the middle of the work, and with the rest at its end."""
+        audio, fault = await asyncio.shield(half_done), admission.fault
+        answer = v3_answer_of(admission, audio)
+        if fault == "cut" or answer.status != 200:
+            if fault == "cut" and not admission.rules.hold_slot_until_done:
+                work.cancel()
+            return _cut(request) if fault == "cut" else await self._told(request, await asyncio.shield(work))
+        pieces = written(answer.content, admission.rules)
+        response = await _begun(request)
+        for piece in pieces[: len(pieces) // 2]:
+            await response.write(piece)
+        if fault == "cut_amid":
+            if not admission.rules.hold_slot_until_done:
+                work.cancel()
+            return _broken_off(request, response)
+        done = await asyncio.shield(work)
+        if done.status != 200 or request.transport is None or request.transport.is_closing():
+            return _broken_off(request, response)
+        self._count_delivery(admission, done)
+        for piece in pieces[len(pieces) // 2 :]:
+            await response.write(piece)
+        await response.write_eof()
+        return response
+
+    async def _told(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        """Answer at once: with one object of a stream, or by status."""
+        if answer.status != 200:
+            return _response(answer)
+        response = await _begun(request)
+        for piece in written(answer.content, self.gate.rules):
+            await response.write(piece)
+        await response.write_eof()
+        return response
+
+    def _admitted(self, knock: Knock) -> Admission:
+        try:
+            return self.gate.admit(knock, now_ms=self._clock.monotonic_ms())
+        finally:
+            self._announce_change()
+
+    def _count_delivery(self, admission: Admission, answer: Answer) -> None:
         if answer.is_good:
             self.gauge(admission.call.app_id, admission.call.resource).count_delivery(admission.call)
             self._announce_change()
-        return _response(answer)
 
     async def _answer(self, admission: Admission) -> Answer | None:
         """Wait for the work, which goes on without its caller if the rules say so; None: cut the connection."""
-        half_done = asyncio.Event()
+        half_done: asyncio.Future[Audio] = asyncio.get_running_loop().create_future()
         work = self._begin(self._work(admission, half_done))
         try:
             if admission.fault == "cut":
-                await half_done.wait()
+                await half_done
                 if not admission.rules.hold_slot_until_done:
                     work.cancel()
                 return None
@@ -134,7 +200,7 @@ class Upstream:
                 work.cancel()
             raise
 
-    async def _work(self, admission: Admission, half_done: asyncio.Event) -> Answer:
+    async def _work(self, admission: Admission, half_done: asyncio.Future[Audio]) -> Answer:
         """Hold the slot for as long as the call takes, and say what comes of it."""
         call, rules, fault = admission.call, admission.rules, admission.fault
         answer = BAD_GATEWAY
@@ -145,10 +211,11 @@ class Upstream:
             whole_ms = rules.slow_ms if fault == "slow" else drawn_ms
             span_ms = min(whole_ms, rules.work_max_ms)
             await self._sleep_until(call.began_at_ms + span_ms // 2)
-            half_done.set()
+            if not half_done.done():  # its caller may have gone
+                half_done.set_result(audio)
             await self._sleep_until(call.began_at_ms + span_ms)
             is_late = whole_ms > rules.work_max_ms
-            answer = GATEWAY_TIMEOUT if is_late else answer_of(admission, audio)
+            answer = GATEWAY_TIMEOUT if is_late else _finished(admission, audio)
             fault = (fault or "work_max") if is_late else fault
         except asyncio.CancelledError:
             fault = "abandoned"
@@ -218,6 +285,23 @@ def _reqid_of(raw: bytes) -> str:
         return ""
     reqid = section(body, "request").get("reqid") if isinstance(body, dict) else None
     return reqid if isinstance(reqid, str) else ""
+
+
+def _finished(admission: Admission, audio: Audio) -> Answer:
+    return v3_answer_of(admission, audio) if admission.ask.api == "v3" else answer_of(admission, audio)
+
+
+async def _begun(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+    await response.prepare(request)
+    return response
+
+
+def _broken_off(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """End the connection in the middle of an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return response
 
 
 def _cut(request: web.Request) -> web.Response:

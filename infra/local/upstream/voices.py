@@ -18,10 +18,28 @@ class Family(enum.Enum):
     DIALOGUE = "s2s"  # not spoken by any speech API
 
     @property
+    def is_on_v3(self) -> bool:
+        """Whether `POST /api/v3/tts/unidirectional` can speak voices of this family."""
+        return self not in {Family.SMALL, Family.DIALOGUE}
+
+    @property
     def is_on_v1(self) -> bool:
         """Whether `POST /api/v1/tts` can speak voices of this family."""
         return self not in {Family.SECOND, Family.DIALOGUE}
 
+
+# What v3 calls the products: the family that speaks there, and the name under which its calls are counted.
+PRODUCTS = {
+    "seed-tts-1.0": (Family.BIG, Family.BIG.value),
+    "volc.service_type.10029": (Family.BIG, Family.BIG.value),
+    "seed-tts-1.0-concurr": (Family.BIG, "volc.service_type.10048"),
+    "volc.service_type.10048": (Family.BIG, "volc.service_type.10048"),
+    "seed-tts-2.0": (Family.SECOND, Family.SECOND.value),
+    "seed-icl-1.0": (Family.CLONE, Family.CLONE.value),
+    "seed-icl-1.0-concurr": (Family.CLONE, "seed-icl-1.0-concurr"),
+    "volc.megatts.default": (Family.CLONE, Family.CLONE.value),
+    "seed-icl-2.0": (Family.CLONE, "seed-icl-2.0"),
+}
 
 # The first pattern that an id matches decides.
 _SHAPES = (

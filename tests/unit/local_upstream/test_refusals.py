@@ -85,7 +85,6 @@ async def test_a_body_that_is_no_json_object_is_refused_before_the_login(start: 
         {"user__uid": None},
         {"audio__voice_type": None},
         {"audio__voice_type": 7},
-        {"audio__encoding": "ogg_opus"},
         {"audio__encoding": "flac"},
         {"audio__rate": 44_100},
         {"audio__rate": "24000"},
