@@ -118,6 +118,7 @@ class GatewayStack(Stack):
             "VOLCENGINE_TTS_LEASE_MS": str(times.lease_ms),
             "VOLCENGINE_TTS_CALLERS_CREDENTIALS": self._stage.callers_credentials,
             "VOLCENGINE_TTS_APP_WEIGHTS": json.dumps(dict(self._stage.app_weights), sort_keys=True),
+            "VOLCENGINE_TTS_OPENAI_VOICES": json.dumps(dict(self._stage.openai_voices), sort_keys=True),
             "POWERTOOLS_SERVICE_NAME": SERVICE,
             "POWERTOOLS_LOG_LEVEL": self._stage.log_level,
             "POWERTOOLS_METRICS_NAMESPACE": SERVICE,

@@ -102,7 +102,7 @@ def _preflight(origins: Sequence[str]) -> apigatewayv2.CorsPreflightOptions:
     return apigatewayv2.CorsPreflightOptions(
         allow_origins=list(origins),
         allow_methods=[apigatewayv2.CorsHttpMethod.GET, apigatewayv2.CorsHttpMethod.POST],
-        allow_headers=["content-type", "admin-api-key"],
+        allow_headers=["content-type", "admin-api-key", "authorization"],
         expose_headers=["retry-after"],
         max_age=Duration.hours(1),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import sys
@@ -19,6 +20,7 @@ from volcengine_client.limits import (
     QUEUE_MAX,
     REQUEST_DEADLINE_MS,
     TEST_TIMES,
+    VOICE_TYPE_CHARACTERS_MAX,
     PoolTimes,
 )
 
@@ -30,6 +32,8 @@ LAMBDA_PYTHON = "3.13"
 WITH_TEST_HOSTS = frozenset({"local", "test"})  # stages whose callbacks may stay on this machine
 TEST_HOST = re.compile(r"([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4}")
 POOL_OF_THE_SERVER = "server"  # the key of the pool item that direct clients may join
+VOICE = re.compile(rf"[!-~]{{1,{VOICE_TYPE_CHARACTERS_MAX}}}")
+OPENAI_VOICES_BYTES_MAX = 1_500
 RETENTION_DAYS = (1, 7, 30, 90, 365)
 WORKER_END_MS = 15_000  # kept after a slice: what it began is stored, and the rest is handed on
 MESSAGES_KEPT_DAYS = 4  # in the queue of the jobs
@@ -86,6 +90,7 @@ class Stage:
         certificate_arn: The certificate of `domain_name`, in the stack's region.
         callers_credentials: Who may bring an upstream account of its own.
         app_weights: The shares of the applications that don't have weight 1.
+        openai_voices: The id of the voice behind a name that clients of OpenAI's use, beside the default ones.
         architecture: Of the function.
         wheels: Compiled packages for it.
         function_timeout_ms: After which Lambda kills the function.
@@ -115,6 +120,7 @@ class Stage:
     certificate_arn: str = ""
     callers_credentials: CallersCredentials = "with_admin_key"
     app_weights: Mapping[str, int] = field(default_factory=dict)
+    openai_voices: Mapping[str, str] = field(default_factory=dict)
     architecture: Architecture = "arm64"
     wheels: Wheels
     function_timeout_ms: int = FUNCTION_TIMEOUT_MS
@@ -194,6 +200,9 @@ class Stage:
         assert all(map(TEST_HOST.fullmatch, self.callback_test_hosts))
         assert all(re.fullmatch(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}", app) for app in self.app_weights)
         assert all(1 <= weight <= 100 for weight in self.app_weights.values())
+        # The whole environment of a function has at most 4 KB.
+        assert len(json.dumps(dict(self.openai_voices))) <= OPENAI_VOICES_BYTES_MAX
+        assert all(map(VOICE.fullmatch, (*self.openai_voices, *self.openai_voices.values())))
 
 
 def is_safe_address(address: str) -> bool:

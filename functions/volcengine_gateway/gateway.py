@@ -127,6 +127,18 @@ class Gateway:
         """
         return shown is not None and has_admin_key(await self._keys.keyring(), shown)
 
+    async def check_api_key(self, shown: str | None) -> bool:
+        """Let nobody pass without the admin key, when there is one; tell whether it was shown.
+
+        Raises:
+            AdminKeyError: It is missing or wrong.
+            SecretError: It can't be told.
+        """
+        keyring = await self._keys.keyring()
+        if keyring.admin_key is not None:
+            require_admin_key(keyring, shown)
+        return keyring.admin_key is not None
+
     async def generate_batch(
         self,
         request: BatchRequest,
@@ -134,10 +146,12 @@ class Gateway:
         shown_admin_key: str | None,
         deadline_at_ms: int,
         idempotency_key: str | None = None,
+        answer_bytes_max: int | None = None,
     ) -> BatchResponse:
         """Speak a batch by *deadline_at_ms* of the monotonic clock. A batch without tasks touches nothing.
 
         When the upstream rejects the server's login, the secret is read again, once: the key may have been rotated.
+        The answer has at most *answer_bytes_max* bytes, base64 included; None: as the settings say.
 
         Raises:
             AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the caller's own login was
@@ -150,18 +164,19 @@ class Gateway:
             return BatchResponse(results=[], pool=PoolReport(limit=0, waited_ms=None))
         keyring = await self._keys.keyring()
         payer = self._payer_of(keyring, request, shown_admin_key)
+        bytes_max = self.settings.answer_bytes_max if answer_bytes_max is None else answer_bytes_max
 
         async def answer(payer: Payer, keyring: Keyring) -> BatchResponse:
             # Without an admin key nobody may ask for a job, and what is kept would have a name of this process only.
             if self._once is None or not payer.is_server or keyring.admin_key is None:
-                return await self._speak(request, payer, deadline_at_ms)
+                return await self._speak(request, payer, deadline_at_ms, bytes_max)
             ask = Ask(
                 request=request,
                 payer=payer,
                 key=keyring.naming_key,
                 idempotency_key=idempotency_key,
                 deadline_at_ms=deadline_at_ms,
-                answer_bytes_max=self.settings.answer_bytes_max,
+                answer_bytes_max=bytes_max,
             )
             return await self._speak_once(ask)
 
@@ -235,7 +250,9 @@ class Gateway:
             weight=self.settings.weights.get(request.app, 1),
         )
 
-    async def _speak(self, request: BatchRequest, payer: Payer, deadline_at_ms: int) -> BatchResponse:
+    async def _speak(
+        self, request: BatchRequest, payer: Payer, deadline_at_ms: int, answer_bytes_max: int
+    ) -> BatchResponse:
         speaker = CountedSpeaker(self.voice.speaker(payer.login))
         response = await speak_batch(
             request.tasks,
@@ -244,7 +261,7 @@ class Gateway:
             terms=self._terms(request, payer),
             clock=self.clock,
             deadline_at_ms=deadline_at_ms,
-            answer_bytes_max=self.settings.answer_bytes_max,
+            answer_bytes_max=answer_bytes_max,
         )
         self.journal.spoken(_spoken(payer, response, refused=speaker.refused_count))
         return response

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -43,9 +43,18 @@ FIELD_CHARACTERS_MAX = 80
 RETRY_AFTER_MS = 2_000  # when the error doesn't know better
 OWN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 BOUNDS = ("ge", "le", "gt", "lt", "max_length", "min_length", "bound", "expected", "pattern")
+WHOLE_BODY = "body"  # the name of what has no name
 UNKNOWN_FIELD = ("unexpected_keyword_argument", "extra_forbidden")
 
 Headers = Mapping[str, str]
+
+
+class Shape(Protocol):
+    """How an error is told."""
+
+    def __call__(self, error: VolcengineError, *, request_id: str) -> Answer: ...
+
+
 T = TypeVar("T")
 
 
@@ -74,6 +83,24 @@ class BodyLateError(CallerError):
     _retryable = True
 
 
+class UnsupportedValueError(InvalidRequestError):
+    """A field has a value that is fine elsewhere, and can't be done here."""
+
+    code = "unsupported_value"
+
+
+class AudioTooLargeError(InvalidRequestError):
+    """The audio may be larger than an answer; nothing was bought."""
+
+    code = "audio_too_large"
+
+
+class UnknownModelError(InvalidRequestError):
+    """No model has this name."""
+
+    code = "model_not_found"
+
+
 STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     CallerError: HTTPStatus.BAD_REQUEST,
     CredentialsError: HTTPStatus.BAD_REQUEST,
@@ -94,6 +121,18 @@ STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     VolcengineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+# Where OpenAI's clients expect another status. A request there has one task, so an error of the task is the request's.
+OPENAI_STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
+    **STATUS,
+    InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    UnknownModelError: HTTPStatus.NOT_FOUND,
+    VoiceNotGrantedError: HTTPStatus.BAD_REQUEST,
+    TextRefusedError: HTTPStatus.BAD_REQUEST,
+    OptionRefusedError: HTTPStatus.BAD_REQUEST,
+}
+OPENAI_CODES: Mapping[str, str] = {AdminKeyError.code: "invalid_api_key", UnknownRouteError.code: "unknown_url"}
+OPENAI_PARAMS: Mapping[str, str] = {VoiceNotGrantedError.code: "voice", TextRefusedError.code: "input"}
+OPENAI_KEY_WANTED = "The API key is missing or wrong; send the admin key as Authorization: Bearer"
 TASKS_OWN = (
     VoiceNotGrantedError,
     TextRefusedError,
@@ -109,15 +148,17 @@ class Answer:
 
     Attributes:
         status: Of HTTP.
-        body: JSON, or "".
+        body: Text, or a file of bytes; "" for none.
         headers: Beside the content type.
         code: The error's; None when all is well.
+        content_type: Of the body.
     """
 
     status: int
-    body: str
+    body: str | bytes
     headers: Headers = field(default_factory=dict)
     code: str | None = None
+    content_type: str = "application/json"
 
 
 def answer_of_json(body: str, *, age_max_s: int | None = None) -> Answer:
@@ -134,6 +175,16 @@ def status_of_file(content: bytes | None) -> int:
 def answer_of_accepted(body: str, *, location: str) -> Answer:
     """Answer that the work is taken on, and where to ask for it."""
     return Answer(HTTPStatus.ACCEPTED, body, {"Location": location})
+
+
+def answer_of_audio(audio: bytes, *, content_type: str) -> Answer:
+    """Answer with a file of audio."""
+    return Answer(HTTPStatus.OK, audio, {"X-Content-Type-Options": "nosniff"}, content_type=content_type)
+
+
+def answer_of_elsewhere(location: str) -> Answer:
+    """Answer where to GET what was asked for."""
+    return Answer(HTTPStatus.SEE_OTHER, "", {"Location": location})
 
 
 def answer_of_methods(methods: list[str]) -> Answer:
@@ -164,13 +215,7 @@ def _status_of_task(code: str) -> HTTPStatus:
 def answer_of_error(error: VolcengineError, *, request_id: str) -> Answer:
     """Answer with an error, and when to ask again if that may help."""
     status = _status_of(type(error))
-    headers = {}
-    if status in ASK_AGAIN:
-        headers["Retry-After"] = str(-(-(error.retry_after_ms or RETRY_AFTER_MS) // 1_000))
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Admin-API-Key"
-    if isinstance(error, MethodNotAllowedError):
-        headers["Allow"] = ", ".join(error.details["allow"])
+    headers = _headers_of(error, status, login="Admin-API-Key")
     told = {
         "code": error.code,
         "message": error.message,
@@ -181,8 +226,44 @@ def answer_of_error(error: VolcengineError, *, request_id: str) -> Answer:
     return Answer(status, json.dumps({"error": told}, ensure_ascii=False), headers, error.code)
 
 
-def _status_of(error: type[VolcengineError]) -> HTTPStatus:
-    return next(STATUS[known] for known in error.__mro__ if known in STATUS)
+def answer_of_openai_error(error: VolcengineError, *, request_id: str) -> Answer:
+    """Answer with an error in OpenAI's shape, and say to its clients whether asking again helps."""
+    status = _status_of(type(error), OPENAI_STATUS)
+    fields = error.details.get("fields", ()) if isinstance(error, InvalidRequestError) else ()
+    param = fields[0]["field"] if fields else OPENAI_PARAMS.get(error.code)
+    told = {
+        "message": OPENAI_KEY_WANTED if isinstance(error, AdminKeyError) else error.message,
+        "type": _openai_type(status),
+        "param": None if param == WHOLE_BODY else param,
+        "code": OPENAI_CODES.get(error.code, error.code),
+        "request_id": request_id,
+    }
+    headers = _headers_of(error, status, login="Bearer") | {"X-Should-Retry": json.dumps(error.retryable)}
+    return Answer(status, json.dumps({"error": told}, ensure_ascii=False), headers, error.code)
+
+
+def _openai_type(status: HTTPStatus) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+
+
+def _headers_of(error: VolcengineError, status: HTTPStatus, *, login: str) -> dict[str, str]:
+    """Return what an error says beside its body: when to ask again, how to log in, which methods there are."""
+    headers = {}
+    if status in ASK_AGAIN:
+        headers["Retry-After"] = str(-(-(error.retry_after_ms or RETRY_AFTER_MS) // 1_000))
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = login
+    if isinstance(error, MethodNotAllowedError):
+        headers["Allow"] = ", ".join(error.details["allow"])
+    return headers
+
+
+def _status_of(
+    error: type[VolcengineError], statuses: Mapping[type[VolcengineError], HTTPStatus] = STATUS
+) -> HTTPStatus:
+    return next(statuses[known] for known in error.__mro__ if known in statuses)
 
 
 def invalid(error: ValidationError) -> InvalidRequestError:
@@ -216,15 +297,17 @@ def _path(location: tuple[str | int, ...]) -> str:
             path += f"[{step}]"
         else:
             path += ("." if path else "") + (step if OWN_NAME.fullmatch(step) else "?")
-    return path[:FIELD_CHARACTERS_MAX] or "body"
+    return path[:FIELD_CHARACTERS_MAX] or WHOLE_BODY
 
 
-def answer_of_exception(error: Exception, *, request_id: str, on_bug: Callable[[Exception], None]) -> Answer:
+def answer_of_exception(
+    error: Exception, *, request_id: str, on_bug: Callable[[Exception], None], shaped: Shape = answer_of_error
+) -> Answer:
     """Answer with an error of ours to the caller; anything else is a mistake of ours, and *on_bug* is told of it."""
     if isinstance(error, VolcengineError):
-        return answer_of_error(error, request_id=request_id)
+        return shaped(error, request_id=request_id)
     on_bug(error)
-    return answer_of_error(
+    return shaped(
         VolcengineError("The gateway has a bug; its log has more under this request id"), request_id=request_id
     )
 

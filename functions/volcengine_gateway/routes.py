@@ -15,10 +15,12 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from volcengine_client.answer import answer_bytes_of
 from volcengine_client.errors import CallerError, UnknownJobError
 from volcengine_client.limits import VOICES_AGE_MAX_S
 from volcengine_client.models import BatchRequest
 from volcengine_client.voice_list import warn, warnings_of
+from volcengine_gateway import openai
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import (
     UNKNOWN,
@@ -34,17 +36,22 @@ from volcengine_gateway.incoming import (
     wants_job,
 )
 from volcengine_gateway.jobs.service import UNKNOWN_JOB
+from volcengine_gateway.jobs.store import AUDIO_TYPES
 from volcengine_gateway.journal import Answered
 from volcengine_gateway.problems import (
     Answer,
     MethodNotAllowedError,
+    Shape,
     UnknownRouteError,
     answer_of_accepted,
+    answer_of_audio,
     answer_of_batch,
+    answer_of_elsewhere,
     answer_of_error,
     answer_of_exception,
     answer_of_json,
     answer_of_methods,
+    answer_of_openai_error,
     guarded,
 )
 from volcengine_gateway.voice_page import voice_page
@@ -95,11 +102,17 @@ class Turn:
         """What the address asks for; the first of equal names counts."""
         return {name: values[0] for name, values in parse_qs(self.event.get("rawQueryString") or "").items()}
 
-    def answer_with(self, answer: Answer) -> Response[str]:
+    @property
+    def shaped(self) -> Shape:
+        """How the caller wants to be told of errors."""
+        path = self.event.get("rawPath")
+        return answer_of_openai_error if isinstance(path, str) and path.startswith(openai.PREFIX) else answer_of_error
+
+    def answer_with(self, answer: Answer) -> Response[str | bytes]:
         """Remember the answer for the journal, and put it as the library wants it."""
         self.answer = answer
         headers = {"Cache-Control": "no-store", **answer.headers, "X-Request-Id": self.request_id}
-        return Response(int(answer.status), "application/json" if answer.body else None, answer.body, headers)
+        return Response(int(answer.status), answer.content_type if answer.body else None, answer.body, headers)
 
 
 class Resolver(APIGatewayHttpResolver):
@@ -158,6 +171,9 @@ class Routes:
         self._add("/jobs", READ, self.jobs)
         self._add("/jobs/<job_id>", READ, self.job)
         self._add("/jobs/<job_id>", ("DELETE",), self.cancel_job)
+        self._add("/v1/audio/speech", ("POST",), self.speech)
+        self._add("/v1/models", READ, self.models)
+        self._add("/v1/models/<model>", READ, self.model)
         self._add("/pools", READ, self.pools)
         self._add("/pools/<pool>", READ, self.pool)
 
@@ -257,17 +273,51 @@ class Routes:
         shown = admin_key_in(turn.headers)
         return answer_of_json(await self._gateway.pool_report(unquote(pool), shown_admin_key=shown))
 
+    # --- OpenAI's routes -----------------------------------------------------------
+
+    async def speech(self, turn: Turn) -> Answer:
+        """Speak one text for a client of OpenAI's."""
+        deadline_at_ms = self._deadline_at_ms(turn)
+        key = openai.api_key_in(turn.headers)
+        is_operator = await self._gateway.check_api_key(key)
+        require_json(turn.headers)
+        idempotency_key = idempotency_key_in(turn.headers)
+        settings, project = self._gateway.settings, turn.headers.get(openai.PROJECT)
+        with self._gateway.admitted(is_operator=is_operator):
+            request = openai.speech_batch_of(await turn.body(), project=project, voices=settings.openai_voices)
+            response = await self._gateway.generate_batch(
+                request,
+                shown_admin_key=key,
+                deadline_at_ms=deadline_at_ms,
+                idempotency_key=idempotency_key,
+                answer_bytes_max=answer_bytes_of(settings.audio_bytes_max),
+            )
+        sound = openai.sound_in(response)
+        if sound.url:
+            return answer_of_elsewhere(sound.url)
+        return answer_of_audio(sound.audio, content_type=AUDIO_TYPES[request.tasks[0].encoding])
+
+    async def models(self, turn: Turn) -> Answer:
+        """Tell of the models, as OpenAI does."""
+        await self._gateway.check_api_key(openai.api_key_in(turn.headers))
+        return answer_of_json(json.dumps(openai.models()))
+
+    async def model(self, turn: Turn, model: str) -> Answer:
+        """Tell of one model."""
+        await self._gateway.check_api_key(openai.api_key_in(turn.headers))
+        return answer_of_json(json.dumps(openai.model_of(unquote(model))))
+
     # --- around them -------------------------------------------------------------
 
     def _add(self, rule: str, methods: tuple[str, ...], handle: Callable[..., Awaitable[Answer]]) -> None:
-        async def respond(**arguments: str) -> Response[str]:
+        async def respond(**arguments: str) -> Response[str | bytes]:
             turn = self._turn.get()
             turn.route = rule
             return turn.answer_with(await guarded(handle(turn, **arguments), lambda exc: self._answer_of(turn, exc)))
 
         self._resolver.route(rule, list(methods))(respond)
 
-    def _no_route(self, _error: Exception) -> Response[str]:
+    def _no_route(self, _error: Exception) -> Response[str | bytes]:
         """Answer where no route fits: another method would, it is asked for them, or the path is unknown."""
         turn = self._turn.get()
         methods = self._resolver.methods_of(self._resolver.current_event.path)
@@ -278,13 +328,14 @@ class Routes:
             error = MethodNotAllowedError("This route knows other methods", details={"allow": [*methods, "OPTIONS"]})
         elif self._resolver.current_event.path.startswith("/jobs/"):
             error = UnknownJobError(UNKNOWN_JOB)  # an id that no route takes is told like any other
-        return turn.answer_with(answer_of_error(error, request_id=turn.request_id))
+        return turn.answer_with(turn.shaped(error, request_id=turn.request_id))
 
     def _answer_of(self, turn: Turn, error: Exception) -> Answer:
         return answer_of_exception(
             error,
             request_id=turn.request_id,
             on_bug=lambda bug: self._gateway.journal.bug(bug, request_id=turn.request_id),
+            shaped=turn.shaped,
         )
 
     def _failed(self, turn: Turn, error: Exception) -> dict[str, Any]:

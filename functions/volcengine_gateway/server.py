@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import functools
 import logging
@@ -141,9 +142,14 @@ class Application:
             send,
             status=answer["statusCode"],
             headers=answer["headers"],
-            body=(answer.get("body") or "").encode(),
+            body=_body_of(answer),
             is_head=scope["method"] == "HEAD",
         )
+
+
+def _body_of(answer: Mapping[str, Any]) -> bytes:
+    body = (answer.get("body") or "").encode()
+    return base64.b64decode(body) if answer.get("isBase64Encoded") else body
 
 
 async def _send_answer(send: Send, *, status: int, headers: Mapping[str, str], body: bytes, is_head: bool) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from volcengine_client.limits import (
     ANSWER_BYTES_MAX,
     APP_CHARACTERS_MAX,
+    AUDIO_BYTES_MAX,
     BODY_BYTES_MAX,
     CONCURRENCY_DEFAULT,
     CONCURRENCY_MAX,
@@ -26,6 +27,7 @@ from volcengine_client.limits import (
     SERVER_ANSWER_BYTES_MAX,
     SERVER_BODY_BYTES_MAX,
     SERVER_REQUEST_DEADLINE_MS,
+    VOICE_TYPE_CHARACTERS_MAX,
     PoolTimes,
 )
 
@@ -44,6 +46,7 @@ TEST_HOST = re.compile(r"([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\]):[1-9][0-9]{0,4
 TIME_MAX_MS = 3_600_000  # no single time of a pool is longer than an hour
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 VISIBLE = re.compile(r"[!-~]+")  # what can stand in a header
+VOICE = re.compile(rf"[!-~]{{1,{VOICE_TYPE_CHARACTERS_MAX}}}")
 APP = re.compile(rf"[A-Za-z0-9._-]{{1,{APP_CHARACTERS_MAX}}}")
 
 # These make Powertools print events, answers or errors, which hold credentials and texts (I6).
@@ -73,6 +76,8 @@ class Settings:
         request_deadline_ms: From a request's arrival to its answer.
         body_bytes_max: The largest body that is taken.
         answer_bytes_max: The largest answer that is given.
+        audio_bytes_max: The largest audio that is an answer by itself; larger is fetched by its address.
+        openai_voices: The voice behind a name that clients of OpenAI's use.
         callback_test_hosts: `host:port` of each host to which callbacks may go without TLS, and on this machine.
     """
 
@@ -84,6 +89,8 @@ class Settings:
     request_deadline_ms: int = REQUEST_DEADLINE_MS
     body_bytes_max: int = BODY_BYTES_MAX
     answer_bytes_max: int = ANSWER_BYTES_MAX
+    audio_bytes_max: int = AUDIO_BYTES_MAX
+    openai_voices: Mapping[str, str] = field(default_factory=dict)
     callback_test_hosts: frozenset[str] = frozenset()
 
 
@@ -183,6 +190,7 @@ def function_settings(environment: Mapping[str, str] | None = None) -> FunctionS
         times=given.times(),
         callers_credentials=given.callers_credentials("with_admin_key"),
         weights=given.weights(),
+        openai_voices=given.openai_voices(),
         pool_table=given.required("VOLCENGINE_TTS_POOL_TABLE"),
         callback_test_hosts=given.callback_test_hosts(),
         secret_id=given.required("VOLCENGINE_TTS_SECRET_ID"),
@@ -219,6 +227,7 @@ def server_settings(
     """
     said = {name: value for name, value in (file or {}).items() if value is not None}
     given = _Given({**said, **(os.environ if environment is None else environment)})
+    answer_bytes_max = given.integer("VOLCENGINE_TTS_ANSWER_BYTES_MAX", SERVER_ANSWER_BYTES_MAX)
     settings = ServerSettings(
         endpoint=given.endpoint(),
         times=given.times(),
@@ -229,7 +238,9 @@ def server_settings(
             "VOLCENGINE_TTS_REQUEST_DEADLINE_MS", SERVER_REQUEST_DEADLINE_MS, most=TIME_MAX_MS
         ),
         body_bytes_max=given.integer("VOLCENGINE_TTS_BODY_BYTES_MAX", SERVER_BODY_BYTES_MAX),
-        answer_bytes_max=given.integer("VOLCENGINE_TTS_ANSWER_BYTES_MAX", SERVER_ANSWER_BYTES_MAX),
+        answer_bytes_max=answer_bytes_max,
+        audio_bytes_max=answer_bytes_max // 4 * 3,  # as much as fits into a batch's answer, in base64
+        openai_voices=given.openai_voices(),
         app_id=given.credential("VOLCENGINE_TTS_APPID"),
         access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
         api_key=given.credential("VOLCENGINE_TTS_API_KEY"),
@@ -322,14 +333,19 @@ class _Given:
         raise SettingsError(f"{name} should be one of {', '.join(get_args(CallersCredentials))}")
 
     def weights(self) -> Mapping[str, int]:
-        name = "VOLCENGINE_TTS_APP_WEIGHTS"
+        return self._object("VOLCENGINE_TTS_APP_WEIGHTS", _is_weight, f"app to an integer between 1 and {WEIGHT_MAX}")
+
+    def openai_voices(self) -> Mapping[str, str]:
+        return self._object("VOLCENGINE_TTS_OPENAI_VOICES", _is_voice, "a name of OpenAI's to the id of a voice")
+
+    def _object(self, name: str, is_right: Callable[[str, Any], bool], what: str) -> Mapping[str, Any]:
         try:
-            weights = json.loads(self.text(name) or "{}")
+            given = json.loads(self.text(name) or "{}")
         except (ValueError, RecursionError):
-            weights = None
-        if not isinstance(weights, dict) or not all(_is_weight(app, weight) for app, weight in weights.items()):
-            raise SettingsError(f"{name} should be a JSON object from app to an integer between 1 and {WEIGHT_MAX}")
-        return weights
+            given = None
+        if not isinstance(given, dict) or not all(is_right(key, value) for key, value in given.items()):
+            raise SettingsError(f"{name} should be a JSON object from {what}")
+        return given
 
     def callback_test_hosts(self) -> frozenset[str]:
         name = "VOLCENGINE_TTS_CALLBACK_TEST_HOSTS"
@@ -377,3 +393,7 @@ class _Given:
 
 def _is_weight(app: str, weight: object) -> bool:
     return bool(APP.fullmatch(app)) and type(weight) is int and 1 <= weight <= WEIGHT_MAX
+
+
+def _is_voice(name: str, voice_type: object) -> bool:
+    return bool(VOICE.fullmatch(name)) and isinstance(voice_type, str) and bool(VOICE.fullmatch(voice_type))

@@ -59,6 +59,9 @@ from volcengine_gateway.settings import function_settings, worker_settings
         {"app_weights": {"app": 0}},
         {"app_weights": {"app": 101}},
         {"app_weights": {"an app": 1}},
+        {"openai_voices": {"alloy": ""}},
+        {"openai_voices": {"alloy": "x" * 129}},
+        {"openai_voices": {f"voice-{number}": "BV700_streaming" for number in range(50)}},  # no room for it
         {"name": "Cloud Stage"},
     ],
 )
@@ -114,6 +117,7 @@ def test_the_gateway_understands_what_a_stage_tells_it(
     assert settings.times == stage.pool_times
     assert settings.callers_credentials == stage.callers_credentials
     assert settings.weights == stage.app_weights
+    assert settings.openai_voices == stage.openai_voices
     assert settings.endpoint == "https://openspeech.bytedance.com"
 
 
@@ -162,6 +166,12 @@ def test_an_unknown_stage_is_refused() -> None:
 
 def test_direct_clients_are_let_into_the_pool_that_the_gateway_uses() -> None:
     assert POOL_OF_THE_SERVER == credentials.SERVER_POOL
+
+
+def test_voices_of_openais_names_reach_the_gateway() -> None:
+    voices = {"alloy": "BV700_streaming"}
+
+    assert function_settings(told(composed(replace(CLOUD, openai_voices=voices)))).openai_voices == voices
 
 
 def test_weights_reach_both_doors() -> None:

@@ -165,6 +165,7 @@ def test_the_environment_holds_names_and_times_and_no_secret(
         "VOLCENGINE_TTS_LEASE_MS",
         "VOLCENGINE_TTS_CALLERS_CREDENTIALS",
         "VOLCENGINE_TTS_APP_WEIGHTS",
+        "VOLCENGINE_TTS_OPENAI_VOICES",
         "POWERTOOLS_SERVICE_NAME",
         "POWERTOOLS_LOG_LEVEL",
         "POWERTOOLS_METRICS_NAMESPACE",
@@ -326,7 +327,7 @@ def test_the_origins_of_a_stage_may_call_the_api_and_no_others() -> None:
 
     assert cors["AllowOrigins"] == ["https://app.example.com"]
     assert cors["AllowMethods"] == ["GET", "POST"]
-    assert cors["AllowHeaders"] == ["content-type", "admin-api-key"]
+    assert cors["AllowHeaders"] == ["content-type", "admin-api-key", "authorization"]
     assert "AllowCredentials" not in cors
 
 

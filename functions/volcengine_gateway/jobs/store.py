@@ -10,7 +10,7 @@ from volcengine_client.errors import StoreError
 from volcengine_client.limits import JOB_WRITE_ATTEMPTS_MAX
 from volcengine_gateway.jobs.job import Job
 
-AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/L16", "ogg_opus": "audio/ogg"}
+AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm", "ogg_opus": "audio/ogg"}
 
 
 class JobTable(Protocol):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import re
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,11 @@ from aiohttp import web
 
 from tests.support.receivers import Receiver
 from tests.support.scripted_upstream import Exchange, ScriptedUpstream, hangs, refuses, speaks
+from tests.support.server_process import ACCESS_KEY, ADMIN_KEY, running
 from volcengine_client import verify
 from volcengine_client.clock import SystemClock
 from volcengine_gateway.server import main
 
-ADMIN_KEY = "canary-admin-key"
-ACCESS_KEY = "canary-access-key"
 TEXT = "canary-text"
 PCM = bytes(4_800)
 BATCH = {"tasks": [{"task_id": "t1", "text": TEXT, "encoding": "pcm"}]}
@@ -77,67 +73,6 @@ def test_a_wrong_setting_in_the_file_is_a_clear_message(
     err = capsys.readouterr().err
     assert "ADMIN_API_KEY is not set" in err
     assert ACCESS_KEY not in err
-
-
-@dataclass
-class Process:
-    """The server as a process of its own."""
-
-    url: str
-    process: asyncio.subprocess.Process
-    log: list[str]
-    reading: asyncio.Task[None]
-    stopping: asyncio.Event
-
-    async def stopped_by(self, signal_number: int) -> int:
-        """End it, and wait until it has ended."""
-        self.process.send_signal(signal_number)
-        return await self.stopped()
-
-    async def stopped(self) -> int:
-        """Wait until it has ended."""
-        status = await self.process.wait()
-        await self.reading
-        return status
-
-
-@asynccontextmanager
-async def running(folder: Path, upstream: ScriptedUpstream, **settings: str) -> AsyncIterator[Process]:
-    """Run the server on a free port, with its account in `.env`, and other settings."""
-    (folder / ".env").write_text(
-        f"VOLCENGINE_TTS_APPID=1000000001\nVOLCENGINE_TTS_ACCESS_KEY={ACCESS_KEY}\n"
-        f"VOLCENGINE_TTS_CONCURRENCY=2\nADMIN_API_KEY={ADMIN_KEY}\nVOLCENGINE_TTS_ENDPOINT={upstream.url}\n"
-        + "".join(f"{name}={value}\n" for name, value in settings.items())
-    )
-    program = "import sys; from volcengine_gateway.server import main; sys.exit(main())"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, "--port", "0", "--log-level", "debug",
-        cwd=folder, env={"PATH": os.environ["PATH"]}, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
-    log: list[str] = []
-    stopping = asyncio.Event()
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def read(stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            log.append(line.decode())
-            if "Shutting down" in log[-1]:
-                stopping.set()
-            found = re.search(r"Listening on (\S+)", log[-1])
-            if found and not listening.done():
-                listening.set_result(found[1])
-        if not listening.done():
-            listening.set_exception(AssertionError(f"it did not start: {log}"))
-
-    reading = asyncio.create_task(read(process.stderr))
-    try:
-        yield Process(await listening, process, log, reading, stopping)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
 
 
 async def test_a_graceful_stop_finishes_what_is_in_progress_and_nothing_secret_is_logged(tmp_path: Path) -> None:
@@ -263,7 +198,7 @@ async def test_a_job_is_spoken_and_its_audio_is_fetched_by_signed_addresses_only
 
     assert (answer.status, accepted["state"]) == (202, "queued")
     assert (told["state"], told["done"]) == ("done", 130)
-    assert (file.headers["Content-Type"], audio) == ("audio/L16", PCM)
+    assert (file.headers["Content-Type"], audio) == ("audio/pcm", PCM)
     assert statuses == [404] * 4
     assert "canary" not in "".join(serving.log)
 

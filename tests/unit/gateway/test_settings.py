@@ -79,9 +79,23 @@ def test_weights_are_read() -> None:
     assert settings.weights == {"reader": 3, "b.c-d_e": 100}
 
 
+def test_voices_of_openais_names_are_read_and_the_server_gives_as_much_audio_as_in_a_batch() -> None:
+    given = {"VOLCENGINE_TTS_OPENAI_VOICES": '{"alloy": "BV700_streaming"}'}
+    server = server_settings(environment={**given, "VOLCENGINE_TTS_ANSWER_BYTES_MAX": "4000"})
+
+    assert function_settings({**FUNCTION, **given}).openai_voices == {"alloy": "BV700_streaming"}
+    assert server.openai_voices == {"alloy": "BV700_streaming"}
+    assert (server.answer_bytes_max, server.audio_bytes_max) == (4_000, 3_000)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("VOLCENGINE_TTS_OPENAI_VOICES", "alloy"),
+        ("VOLCENGINE_TTS_OPENAI_VOICES", '["alloy"]'),
+        ("VOLCENGINE_TTS_OPENAI_VOICES", '{"alloy": 1}'),
+        ("VOLCENGINE_TTS_OPENAI_VOICES", '{"alloy": ""}'),
+        ("VOLCENGINE_TTS_OPENAI_VOICES", '{"": "BV700_streaming"}'),
         ("VOLCENGINE_TTS_ENDPOINT", "openspeech.bytedance.com"),
         ("VOLCENGINE_TTS_ENDPOINT", "ftp://host"),
         ("VOLCENGINE_TTS_ENDPOINT", "http://"),

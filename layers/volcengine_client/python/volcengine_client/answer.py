@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from volcengine_client.errors import LoginRejectedError, VolcengineError
-from volcengine_client.limits import ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
+from volcengine_client.limits import ADDRESS_BYTES, ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
 from volcengine_client.models import TaskError, TaskItem, TaskResult
 from volcengine_client.speech.audio import audio_bytes_expected
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
+
+
+def answer_bytes_of(audio_bytes: int) -> int:
+    """Return how large the answer of one task may be whose audio has *audio_bytes*."""
+    return _encoded(audio_bytes) + RESULT_BYTES + ADDRESS_BYTES
 
 
 class Outcomes:

@@ -23,6 +23,8 @@ CONCURRENCY_MAX = 1_000  # slots a pool
 CONCURRENCY_DEFAULT = 10  # what a paid account allows, as sold
 BODY_BYTES_MAX = 4 * 1024 * 1024  # bytes a request body; Lambda itself takes 6 MB, base64 included
 ANSWER_BYTES_MAX = 5_500_000  # bytes an answer; Lambda itself gives 6 MB
+AUDIO_BYTES_MAX = 4_500_000  # bytes of audio that is an answer by itself; base64 makes 6,000,000 of them
+LAMBDA_ANSWER_BYTES_MAX = 6 * 1024 * 1024  # bytes of what a function returns
 SERVER_BODY_BYTES_MAX = 16 * 1024 * 1024  # bytes a request body, self-hosted
 SERVER_ANSWER_BYTES_MAX = 64 * 1024 * 1024  # bytes an answer, self-hosted
 SERVER_STRANGERS_MAX = 100  # of them without the admin key
@@ -198,5 +200,6 @@ assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
+assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
 assert CALLBACK_RESOLVE_MAX_MS < CALLBACK_SEND_MAX_MS
