@@ -71,18 +71,21 @@ def test_what_has_no_time_in_one_answer_is_waited_for(tmp_path: Path) -> None:
     with opened(JobDoor(tmp_path, limit=LIMIT, request_deadline_ms=4_500)) as door:
         door.workshop.voice.speak_ms = 100
         with GatewayClient(door.url, ADMIN_KEY) as client:
-            results = client.generate_batch_sync(tasks_of(60))
+            results = client.generate_batch_sync([*tasks_of(59), TaskItem(text="Number 59.", voice_type="no_voice")])
             audio = [client.audio_sync(result) for result in results]
 
     assert audio == [f"Number {n}.".encode() for n in range(60)]
     assert {result.audio_url is None for result in results} == {True, False}
+    assert [result.warning for result in results if result.warning] == ["unknown voice no_voice"]
     assert sum(door.workshop.bought().values()) == 60
 
 
 def test_a_batch_of_more_than_a_request_takes_is_a_job(client: GatewayClient) -> None:
-    results = client.generate_batch_sync([TaskItem(text=f"Number {n % 40}.") for n in range(1_001)])
+    tasks = [TaskItem(text=f"Number {n % 40}.") for n in range(1_000)]
+    results = client.generate_batch_sync([*tasks, TaskItem(text="Number 0.", voice_type="no_voice")])
 
     assert len(results) == 1_001
+    assert (results[0].warning, results[1_000].warning) == (None, "unknown voice no_voice")
     assert client.audio_sync(results[1_000]) == b"Number 0."
 
 

@@ -17,6 +17,7 @@ from volcengine_client.gateway_wire import GatewayWire
 from volcengine_client.jobs import Estimate, Job, JobList, JobPage, JobResult, PoolStatus
 from volcengine_client.limits import JOB_PAGE_TASKS_MAX, POLL_MAX_MS, POLL_MS, TASKS_MAX
 from volcengine_client.models import BatchResponse, TaskItem, TaskResult
+from volcengine_client.voice_list import warn
 from volcengine_client.whole_file import write_whole
 
 T = TypeVar("T", bound=BaseModel)
@@ -46,7 +47,9 @@ class GatewayAsks:
     async def batch(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> list[TaskResult]:
         if len(tasks) > TASKS_MAX:
             job = await self.submit(tasks, {"priority": "interactive", **fields})
-            return [result async for result in self.results(job.job_id, -1)]
+            results: list[TaskResult] = [result async for result in self.results(job.job_id, -1)]
+            warn(results, tasks)
+            return results
         if not tasks:
             return []
         body = await self._body(tasks, fields)
@@ -64,7 +67,7 @@ class GatewayAsks:
             async for result in self.results(response.job.job_id, min(pending) - 1):
                 if result.index in pending:
                     pending.remove(result.index)
-                    results[result.index] = result
+                    results[result.index] = result.model_copy(update={"warning": results[result.index].warning})
                 if not pending:
                     break
         return results
