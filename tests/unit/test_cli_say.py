@@ -72,6 +72,7 @@ def test_a_text_becomes_a_file(line: CommandLine, tmp_path: Path) -> None:
     [
         ("a.wav", (), "wav"),
         ("a.WAV", (), "wav"),
+        ("a.opus", (), "ogg_opus"),
         ("a.pcm", ("--encoding", "pcm"), "pcm"),
         ("a.audio", ("--encoding", "wav"), "wav"),
         ("a", (), "mp3"),

@@ -62,7 +62,8 @@ def say(  # noqa: PLR0913 - one argument an option
     """Say a text, into a file or to the speaker.
 
     The speaker needs one of ffplay, mpv, aplay, afplay and paplay; the first that is found plays. Without a gateway it
-    is spoken with your own account: VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY, from the environment or .env.
+    is spoken with your own account, from the environment or .env: VOLCENGINE_TTS_APPID and VOLCENGINE_TTS_ACCESS_KEY,
+    or VOLCENGINE_TTS_API_KEY.
 
     Ends with 0: said; 1: it failed; 2: something to correct; 130: interrupted.
     """
