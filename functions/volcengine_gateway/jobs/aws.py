@@ -1,12 +1,14 @@
 """Jobs in AWS: files in S3, messages in SQS, items in DynamoDB. The only file of the jobs that knows boto3.
 
-boto3 blocks, so each request has a thread. It asks again by itself, with waits: a throttled service makes jobs slower
-and nothing else.
+boto3 blocks, so each request has a thread. What is refused for now is asked for again, with waits: a throttled service
+makes jobs slower and nothing else. botocore's own way of asking again is off: it has a budget for a process, and once
+a service that refuses a share of all requests has used that up, each refusal would be an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
@@ -23,10 +25,12 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
 from volcengine_client.limits import (
     AUDIO_URL_MS,
-    STORE_ATTEMPTS_MAX,
     STORE_CONNECT_MS,
+    STORE_PATIENCE_MS,
     STORE_READ_MS,
     STORE_REQUESTS_MAX,
+    STORE_RETRY_BASE_MS,
+    STORE_RETRY_MAX_MS,
 )
 from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.store import AUDIO_TYPES, JobList, JobStore, Turn
@@ -47,27 +51,61 @@ MAKES_WAY = (
     "OR (is_over = :true AND digest = :digest AND attribute_not_exists(leads_to))"
 )
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+PASSING = frozenset(
+    {
+        "KMS.ThrottlingException",
+        "KmsThrottled",
+        "OperationAborted",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestTimeout",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+    }
+)  # refusals that say nothing against the request, beside those with a status of 429 and 5xx
 
 
 class Requests:
-    """The threads in which blocking requests run."""
+    """The threads in which blocking requests run, and the patience to send them again.
 
-    def __init__(self) -> None:
+    Args:
+        clock: To wait by.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
         self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="jobs")
 
     async def send(self, request: Callable[[], T]) -> T:
-        """Send a request.
+        """Send a request, and again while what keeps it from being answered may pass.
 
         Raises:
             StoreError: No answer in time, or a refusal; a write may have happened.
         """
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, request)
-        except ClientError as exc:
-            code = exc.response["Error"]["Code"]
-            raise StoreError(f"what jobs are kept in refused: {code}; ask again later") from exc
-        except BotoCoreError as exc:
-            raise StoreError("what jobs are kept in gave no answer in time; ask again later") from exc
+        last_at_ms = self._clock.monotonic_ms() + STORE_PATIENCE_MS
+        bound_ms = STORE_RETRY_BASE_MS
+        while True:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, request)
+            except ClientError as exc:
+                wait_ms = random.randint(1, bound_ms)
+                if not _may_pass(exc) or self._clock.monotonic_ms() + wait_ms > last_at_ms:
+                    code = exc.response["Error"]["Code"]
+                    raise StoreError(f"what jobs are kept in refused: {code}; ask again later") from exc
+            except BotoCoreError as exc:
+                wait_ms = random.randint(1, bound_ms)
+                if self._clock.monotonic_ms() + wait_ms > last_at_ms:
+                    raise StoreError("what jobs are kept in gave no answer in time; ask again later") from exc
+            await self._clock.sleep(wait_ms)
+            bound_ms = min(STORE_RETRY_MAX_MS, 2 * bound_ms)
+
+
+def _may_pass(refusal: ClientError) -> bool:
+    """Tell whether the same request may be carried out a moment later."""
+    status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
+    return status == 429 or status >= 500 or refusal.response["Error"]["Code"] in PASSING
 
 
 class S3Files:
@@ -290,11 +328,11 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
     config = Config(
         connect_timeout=STORE_CONNECT_MS / 1_000,
         read_timeout=STORE_READ_MS / 1_000,
-        retries={"mode": "standard", "total_max_attempts": STORE_ATTEMPTS_MAX},
+        retries={"total_max_attempts": 1},
         max_pool_connections=STORE_REQUESTS_MAX,
         tcp_keepalive=True,
     )
-    requests, table = Requests(), boto3.client("dynamodb", config=config)
+    requests, table = Requests(clock=clock), boto3.client("dynamodb", config=config)
     return JobStore(
         table=DynamoDBJobTable(settings.table, client=table, requests=requests),
         turns=DynamoDBTurns(settings.table, client=table, requests=requests),
