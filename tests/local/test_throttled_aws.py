@@ -14,7 +14,7 @@ from tests.support.local_stack import Aws, Gateway
 from tests.support.throttled_aws import Fate, throttled_aws
 
 MEAN_MS = 100
-JOB_TASKS, CALLERS, TASKS = 80, 2, 12
+JOB_TASKS, CALLERS, TASKS = 60, 2, 12
 THROTTLED = 6  # of twenty requests to each service: 30 %
 
 

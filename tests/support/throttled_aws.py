@@ -61,7 +61,9 @@ def _sqs(_request: web.Request) -> web.Response:
 
 def _json(told: Mapping[str, str], headers: Mapping[str, str] | None = None) -> web.Response:
     body = json.dumps(told).encode()
-    return web.Response(status=400, body=body, headers={"Content-Type": "application/x-amz-json-1.0", **(headers or {})})
+    return web.Response(
+        status=400, body=body, headers={"Content-Type": "application/x-amz-json-1.0", **(headers or {})}
+    )
 
 
 REFUSALS: Mapping[str, Callable[[web.Request], web.Response]] = {"s3": _s3, "dynamodb": _dynamodb, "sqs": _sqs}
