@@ -29,6 +29,31 @@ async def test_one_text_becomes_one_audio(gateway: Gateway, simulator: Simulator
     assert answer.json["pool"]["limit"] == 10
 
 
+async def test_a_voice_of_the_second_generation_is_spoken_over_v3(gateway: Gateway, simulator: Simulator) -> None:
+    await simulator.order(has_lines=False, piece_bytes=100)
+    voice = "zh_female_vv_uranus_bigtts"
+    wishes = {"encoding": "wav", "sample_rate": 48_000, "speed": 1.5, "pitch": 2, "silence_ms": 200}
+    answer = await gateway.speak(
+        [
+            {"task_id": "new", "text": HELLO, "voice_type": voice, **wishes},
+            {"task_id": "old", "text": HELLO, "voice_type": "BV001_streaming", "encoding": "ogg_opus"},
+            {"task_id": "ssml", "text": f"<speak>{HELLO}</speak>", "voice_type": voice, "text_type": "ssml"},
+        ]
+    )
+    record = await simulator.record()
+
+    assert answer.status == 200, answer.text
+    new, old, ssml = answer.json["results"]
+    audio = miniaudio.decode(base64.b64decode(new["audio_base64"]), nchannels=1, sample_rate=48_000)
+    assert miniaudio.wav_get_info(base64.b64decode(new["audio_base64"])).sample_rate == 48_000
+    assert abs(audio.duration * 1_000 - new["duration_ms"]) < 100
+    assert base64.b64decode(old["audio_base64"]).startswith(b"OggS")
+    assert ssml["error"]["code"] == "option_refused"
+    counted = {resource for account in record.report["accounts"].values() for resource in account}
+    assert counted == {"seed-tts-2.0", "volc.tts.default"}
+    assert (record.peak, record.refused) == (1, 0)
+
+
 async def test_without_the_admin_key_nothing_is_spoken(gateway: Gateway, simulator: Simulator) -> None:
     unnamed = await gateway.speak([{"text": HELLO}], headers={})
     wrong = await gateway.speak([{"text": HELLO}], headers={"Admin-API-Key": "wrong"})
