@@ -31,7 +31,7 @@ def gateway_app(context: Mapping[str, Any] | None = None) -> App:
         upstream_endpoint=app.node.try_get_context("upstream_endpoint") or stage.upstream_endpoint,
         callback_test_hosts=tuple(test_hosts.split(",")) if test_hosts else stage.callback_test_hosts,
     )
-    GatewayStack(app, f"VolcengineConcurrentTts-{stage.name}", stage=stage)
+    GatewayStack(app, stage.stack_name, stage=stage)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return app
 

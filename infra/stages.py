@@ -150,6 +150,11 @@ class Stage:
         self._assert_loads_and_fits()
         self._assert_who_may_ask()
 
+    @property
+    def stack_name(self) -> str:
+        """The name of the deployed stack."""
+        return f"VolcengineConcurrentTts-{self.name}"
+
     def _assert_in_time(self) -> None:
         # An answer leaves before Lambda kills the function, and that happens before API Gateway gives up (I5).
         assert REQUEST_DEADLINE_MS < self.function_timeout_ms < GATEWAY_TIMEOUT_MS

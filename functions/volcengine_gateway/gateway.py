@@ -44,6 +44,7 @@ from volcengine_gateway.estimate import estimate_of
 from volcengine_gateway.jobs.kept import KeptSpeech
 from volcengine_gateway.jobs.once import Ask, Once
 from volcengine_gateway.jobs.service import Jobs
+from volcengine_gateway.jobs.uploads import Uploads
 from volcengine_gateway.journal import Journal, Spoken
 from volcengine_gateway.pools import Pools
 from volcengine_gateway.problems import UnknownRouteError
@@ -294,6 +295,10 @@ class Gateway:
         """
         require_admin_key(await self._keys.keyring(), shown_admin_key)
         return self.jobs
+
+    async def uploads_for(self, shown_admin_key: str | None) -> Uploads:
+        """Return the way in for large jobs, to those with the admin key; raises as `jobs_for` does."""
+        return Uploads(await self.jobs_for(shown_admin_key), keys=self._keys, clock=self.clock)
 
     @property
     def has_jobs(self) -> bool:

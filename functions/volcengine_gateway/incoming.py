@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from volcengine_client.errors import BatchTooLargeError, InvalidRequestError
 from volcengine_client.limits import ANSWER_RESERVE_MS, GATEWAY_TIMEOUT_MS, IDEMPOTENCY_KEY_CHARACTERS_MAX
-from volcengine_client.models import BatchRequest, JobRequest
+from volcengine_client.models import BatchRequest, JobRequest, UploadedJobRequest, UploadRequest
 from volcengine_gateway.problems import NotJSONError, invalid
 
 ADMIN_KEY = "admin-api-key"
@@ -22,6 +23,7 @@ PREFER, RESPOND_ASYNC = "prefer", "respond-async"
 VISIBLE = re.compile(rf"[ -~]{{1,{IDEMPOTENCY_KEY_CHARACTERS_MAX}}}")
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNKNOWN = "?"
+UPLOAD_REQUEST_BYTES_MAX = 16 * 1024  # bytes a body that holds no tasks
 
 
 def request_id_of(event: Mapping[str, Any]) -> str:
@@ -91,16 +93,29 @@ def batch_request_of(body: bytes) -> BatchRequest:
         raise invalid(exc) from None
 
 
-def job_request_of(body: bytes) -> JobRequest:
-    """Return the job in a body.
+def job_request_of(body: bytes) -> JobRequest | UploadedJobRequest | UploadRequest:
+    """Return the job in a body, the one whose tasks were uploaded, or the wish to upload some.
 
     Raises:
         InvalidRequestError: It is not JSON, or a field has a wrong shape, range or length.
     """
+    names = _names_in(body) if len(body) <= UPLOAD_REQUEST_BYTES_MAX else frozenset()
     try:
+        if "upload" in names:
+            return UploadRequest.model_validate_json(body)
+        if "upload_id" in names:
+            return UploadedJobRequest.model_validate_json(body)
         return JobRequest.model_validate_json(body)
     except ValidationError as exc:
         raise invalid(exc) from None
+
+
+def _names_in(body: bytes) -> frozenset[str]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return frozenset()
+    return frozenset(said) if isinstance(said, dict) else frozenset()
 
 
 def require_json(headers: Mapping[str, str]) -> None:

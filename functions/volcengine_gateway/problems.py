@@ -76,6 +76,12 @@ class NotJSONError(CallerError):
     code = "unsupported_media_type"
 
 
+class AddressRefusedError(CallerError):
+    """The address was not given out so, or is not good any more."""
+
+    code = "address_refused"
+
+
 class BodyLateError(CallerError):
     """The body did not arrive in time."""
 
@@ -105,6 +111,7 @@ STATUS: Mapping[type[VolcengineError], HTTPStatus] = {
     CallerError: HTTPStatus.BAD_REQUEST,
     CredentialsError: HTTPStatus.BAD_REQUEST,
     AdminKeyError: HTTPStatus.UNAUTHORIZED,
+    AddressRefusedError: HTTPStatus.FORBIDDEN,
     UnknownPoolError: HTTPStatus.NOT_FOUND,
     UnknownJobError: HTTPStatus.NOT_FOUND,
     UnknownRouteError: HTTPStatus.NOT_FOUND,
@@ -170,6 +177,11 @@ def answer_of_json(body: str, *, age_max_s: int | None = None) -> Answer:
 def status_of_file(content: bytes | None) -> int:
     """Return the status with which a file is sent, or that there is none."""
     return HTTPStatus.NOT_FOUND if content is None else HTTPStatus.OK
+
+
+def answer_of_created(body: str) -> Answer:
+    """Answer that something is there now which was not before."""
+    return Answer(HTTPStatus.CREATED, body)
 
 
 def answer_of_accepted(body: str, *, location: str) -> Answer:
@@ -268,19 +280,24 @@ def _status_of(
 
 def invalid(error: ValidationError) -> InvalidRequestError:
     """Turn a shape's error into one that names each field and its bound, and never says what was given."""
-    fields = [_field(one) for one in error.errors(include_input=False, include_url=False)[:FIELDS_MAX]]
+    fields = fields_of(error)
     first = f"{fields[0]['field']}: {fields[0]['message']}"
     count = error.error_count()
     message = first if count == 1 else f"{first}; and {count - 1} more, see details"
     return InvalidRequestError(message, details={"fields": fields, "fields_count": count})
 
 
-def _field(error: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(error: ValidationError, *, within: tuple[str | int, ...] = ()) -> list[dict[str, Any]]:
+    """Return the first fields that are wrong, each with its bound; *within* says what they are fields of."""
+    return [_field(one, within) for one in error.errors(include_input=False, include_url=False)[:FIELDS_MAX]]
+
+
+def _field(error: Mapping[str, Any], within: tuple[str | int, ...]) -> dict[str, Any]:
     message = "Unknown field" if error["type"] in UNKNOWN_FIELD else str(error["msg"])
     location = error["loc"]
     if location[:1] == ("credentials",) and error["type"] in UNKNOWN_FIELD:
         location = (*location[:-1], "?")  # a key may have been put where a name belongs
-    told: dict[str, Any] = {"field": _path(location), "message": message}
+    told: dict[str, Any] = {"field": _path((*within, *location)), "message": message}
     context = error.get("ctx") or {}
     for bound in BOUNDS:
         if bound in context:

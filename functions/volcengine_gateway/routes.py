@@ -16,9 +16,9 @@ from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from volcengine_client.answer import answer_bytes_of
-from volcengine_client.errors import CallerError, UnknownJobError
+from volcengine_client.errors import CallerError, InvalidRequestError, UnknownJobError
 from volcengine_client.limits import VOICES_AGE_MAX_S
-from volcengine_client.models import BatchRequest
+from volcengine_client.models import BatchRequest, JobRequest, UploadedJobRequest, UploadRequest
 from volcengine_client.voice_list import warn, warnings_of
 from volcengine_gateway import openai
 from volcengine_gateway.gateway import Gateway
@@ -46,6 +46,7 @@ from volcengine_gateway.problems import (
     answer_of_accepted,
     answer_of_audio,
     answer_of_batch,
+    answer_of_created,
     answer_of_elsewhere,
     answer_of_error,
     answer_of_exception,
@@ -232,12 +233,32 @@ class Routes:
         await self._gateway.jobs_for(admin_key)  # before a body of strangers is read
         with self._gateway.admitted(is_operator=is_operator):
             request = job_request_of(await turn.body())
+            if not isinstance(request, JobRequest):
+                return await self._upload(turn, request)
             if is_dry_run(turn.query):
                 return await self._estimate(turn, request)
             told = await self._gateway.submit_job(
                 request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
             )
         told |= {"warnings": warnings} if (warnings := warnings_of(request.tasks)) else {}
+        return answer_of_accepted(json.dumps(told), location=told["status_url"])
+
+    async def _upload(self, turn: Turn, request: UploadRequest | UploadedJobRequest) -> Answer:
+        """Hand out an address to upload tasks to, or take on a job whose tasks were uploaded."""
+        if is_dry_run(turn.query):
+            raise InvalidRequestError.of_field(
+                "dry_run", "dry_run wants its tasks in the body, a part of them at a time"
+            )
+        shown = admin_key_in(turn.headers)
+        uploads = await self._gateway.uploads_for(shown)
+        if isinstance(request, UploadRequest):
+            return answer_of_created(json.dumps(uploads.hand_out(request)))
+        told = await uploads.start(
+            request,
+            shown_admin_key=shown,
+            idempotency_key=idempotency_key_in(turn.headers),
+            deadline_at_ms=self._deadline_at_ms(turn),
+        )
         return answer_of_accepted(json.dumps(told), location=told["status_url"])
 
     async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:

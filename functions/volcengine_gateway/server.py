@@ -15,11 +15,10 @@ import math
 import socket
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import uvicorn
 from dotenv import dotenv_values
@@ -31,19 +30,14 @@ from volcengine_client.pool.table import PoolTable
 from volcengine_gateway.incoming import too_large
 from volcengine_gateway.jobs.embedded import EmbeddedJobs, Retention
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.store import AUDIO_TYPES
 from volcengine_gateway.journal import LogJournal
-from volcengine_gateway.problems import BodyLateError, status_of_file
-from volcengine_gateway.routes import READ, Routes
+from volcengine_gateway.problems import BodyLateError
+from volcengine_gateway.routes import Routes
 from volcengine_gateway.secret import FixedKeys
 from volcengine_gateway.settings import ServerSettings, SettingsError, server_settings
+from volcengine_gateway.signed_files import Receive, Scope, Send, SignedFiles, send_answer
 from volcengine_gateway.wiring import errands_of, gateway_of
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-AUDIO_PATH = "/audio/"
 BODY_MAX_MS = 30_000  # a body takes no longer to arrive
 STOP_EXTRA_MS = 5_000  # beyond the deadline of the last request, for a graceful stop
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
@@ -84,6 +78,7 @@ class Application:
         self._errands = errands_of(settings, self._jobs.store, keys=keys, table=table, clock=clock, journal=journal)
         self._gateway = gateway_of(settings, keys=keys, table=table, clock=clock, journal=journal, jobs=self._jobs.jobs)
         self._routes = Routes(self._gateway)
+        self._files = SignedFiles(self._jobs.files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, or the life of the server."""
@@ -111,25 +106,8 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(AUDIO_PATH) and scope["method"] in READ:
-            await self._serve_audio(scope, send)
-        else:
+        if not await self._files.serve(scope, receive, send):
             await self._answer(scope, receive, send)
-
-    async def _serve_audio(self, scope: Scope, send: Send) -> None:
-        """Send a file of audio to whoever has its signed address."""
-        name = scope["path"].removeprefix(AUDIO_PATH)
-        asked = {key: values[0] for key, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
-        is_signed = self._jobs.files.is_signed(name, until=asked.get("until", ""), signature=asked.get("signature", ""))
-        audio = await self._jobs.files.get(name) if is_signed else None
-        kind = AUDIO_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-        await _send_answer(
-            send,
-            status=status_of_file(audio),
-            headers={"Content-Type": kind, "Cache-Control": "private", "X-Content-Type-Options": "nosniff"},
-            body=audio or b"",
-            is_head=scope["method"] == "HEAD",
-        )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         remaining = Remaining(self._clock, self._clock.monotonic_ms() + self._settings.request_deadline_ms)
@@ -138,7 +116,7 @@ class Application:
         answer = await self._routes.answer(
             event, remaining, lambda: read_body(receive, event["headers"], body_bytes_max=body_bytes_max)
         )
-        await _send_answer(
+        await send_answer(
             send,
             status=answer["statusCode"],
             headers=answer["headers"],
@@ -150,18 +128,6 @@ class Application:
 def _body_of(answer: Mapping[str, Any]) -> bytes:
     body = (answer.get("body") or "").encode()
     return base64.b64decode(body) if answer.get("isBase64Encoded") else body
-
-
-async def _send_answer(send: Send, *, status: int, headers: Mapping[str, str], body: bytes, is_head: bool) -> None:
-    told = {**headers, "Content-Length": str(len(body))}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in told.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": b"" if is_head else body})
 
 
 def table_of(settings: ServerSettings, *, clock: Clock) -> PoolTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 
 import aiohttp
@@ -20,9 +21,11 @@ from tests.support.local_jobs import (
     results_of,
     submitted,
     told,
+    uploaded,
 )
 from tests.support.local_stack import Aws, Gateway
 from volcengine_client.clock import SystemClock
+from volcengine_client.limits import BODY_BYTES_MAX
 
 MEAN_MS = 300
 LIMIT = 10
@@ -51,6 +54,39 @@ async def test_a_job_is_spoken_whole_in_order_and_within_the_limit(
     assert seen.busy() > 0.8
     assert pool_writes(aws) - writes_before <= 0.3 * 250
     await assert_job_right(session, tasks, await results_of(gateway, address))
+
+
+async def test_a_list_larger_than_a_body_is_uploaded_and_spoken_once(
+    gateway: Gateway, simulator: Simulator, session: aiohttp.ClientSession, app_id: str
+) -> None:
+    """I8: it is started twice at once, as when a reply was lost, and once more after its end."""
+    tasks = batch(9, 265)
+    content = b"".join(json.dumps(task).encode().ljust(16_000) + b"\n" for task in tasks)
+    assert len(content) > BODY_BYTES_MAX
+    await simulator.order(mean_ms=20, reset=True)
+    body = {"upload_id": await uploaded(gateway, session, content), "app": "bookshop"}
+    starts = await asyncio.gather(*(gateway.ask("POST", "/jobs", headers=gateway.admin, json=body) for _ in range(2)))
+    [address] = {answer.json["status_url"] for answer in starts}
+    job = await ended(gateway, address)
+    late = await gateway.ask("POST", "/jobs", headers=gateway.admin, json=body)
+    seen = Seen.of(await simulator.record(), app_id)
+
+    assert [answer.status for answer in (*starts, late)] == [202] * 3
+    assert (job["state"], job["done"], late.json["job_id"]) == ("done", 265, job["job_id"])
+    seen.assert_kept([task["text"] for task in tasks])
+    await assert_job_right(session, tasks, await results_of(gateway, address))
+
+
+async def test_a_broken_line_of_an_uploaded_list_is_named(gateway: Gateway, session: aiohttp.ClientSession) -> None:
+    content = b'{"text": "Hello."}\n' * 16 + b'{"text": ""}\n'
+    ids = [await uploaded(gateway, session, content), "0" * 32]
+    broken, unknown = [
+        await gateway.ask("POST", "/jobs", headers=gateway.admin, json={"upload_id": upload_id}) for upload_id in ids
+    ]
+
+    assert (broken.status, unknown.status) == (422, 422)
+    assert broken.json["error"]["details"]["fields"][0]["field"] == "lines[17].text"
+    assert unknown.json["error"]["details"]["fields"][0]["field"] == "upload_id"
 
 
 async def test_one_sentence_does_not_wait_behind_a_job(gateway: Gateway, simulator: Simulator, app_id: str) -> None:

@@ -96,6 +96,8 @@ class JobDoor:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/audio/"):
             return await self._audio(request)
+        if request.path.startswith("/uploads/"):
+            return await self._upload(request)
         event = {
             "version": "2.0",
             "routeKey": "$default",
@@ -121,6 +123,15 @@ class JobDoor:
         ):
             return web.Response(status=403, text="<Error>expired</Error>")
         return web.Response(body=await files.get(name))
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        files: Any = self.workshop.store.files
+        name, query = request.path.removeprefix("/uploads/"), request.query
+        size = query.get("bytes", "")
+        if not files.is_signed_for_upload(name, until=query["until"], size=size, signature=query["signature"]):
+            return web.Response(status=403, text="<Error>expired</Error>")
+        await files.take(name, request.content.iter_any(), byte_count=int(size) if size else None)
+        return web.Response()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.gateway import ADMIN_KEY, SERVER_LOGIN, Bench, KeptJournal, ScriptedVoice, keyring
 from volcengine_client.clock import SystemClock
+from volcengine_client.errors import StoreError
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import JobRequest
 from volcengine_client.pool.memory import MemoryTable
@@ -36,8 +37,11 @@ class Messages:
     """A queue that a test reads: each message and its delay."""
 
     sent: list[tuple[str, int]] = field(default_factory=list)
+    is_out_of_reach: bool = False
 
     async def send(self, message: str, *, delay_ms: int = 0) -> None:
+        if self.is_out_of_reach:
+            raise StoreError("no answer in time")
         self.sent.append((message, delay_ms))
 
 
@@ -63,6 +67,7 @@ class Workshop:
         speak_ms: int = CALL_MS,
         receivers: Receivers | None = None,
     ) -> None:
+        self.folder = folder
         self.receivers = receivers or Receivers()
         self.journal = KeptJournal()
         self.clock = ShiftedClock()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from infra.local.waiting import until
 from tests.support.crowd import Task, expected_audio
@@ -26,6 +28,19 @@ async def submitted(gateway: Gateway, tasks: Sequence[Task], **rest: Any) -> str
     assert answer.headers["Location"] == answer.json["status_url"]
     address: str = answer.json["status_url"]
     return address
+
+
+async def uploaded(gateway: Gateway, session: aiohttp.ClientSession, content: bytes) -> str:
+    """Upload a list of tasks; return the upload's id."""
+    wish = {"upload": True, "bytes": len(content)}
+    answer = await gateway.ask("POST", "/jobs", headers=gateway.admin, json=wish)
+    assert answer.status == 201, answer.text
+    upload: dict[str, Any] = answer.json["upload"]
+    url = URL(upload["url"], encoded=True)
+    async with session.request(upload["method"], url, data=io.BytesIO(content), headers=upload["headers"]) as response:
+        assert response.status == 200
+    upload_id: str = upload["upload_id"]
+    return upload_id
 
 
 async def told(gateway: Gateway, address: str, *, after: int | None = None, limit: int = 0) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from volcengine_client.errors import (
     VolcengineError,
 )
 from volcengine_client.jobs import JobResult
+from volcengine_client.limits import BODY_BYTES_MAX, JOB_TASKS_MAX
 
 LIMIT = 3
 SILENT = "\u200b"  # nothing that a voice could read
@@ -130,6 +131,34 @@ async def test_results_come_while_the_job_goes_on(door: JobDoor) -> None:
     assert first.index == 0
     assert not then.is_over
     assert [result.index for result in rest] == list(range(1, 250))
+
+
+def test_a_list_that_is_too_large_for_a_body_is_uploaded(client: GatewayClient, door: JobDoor) -> None:
+    """Nobody has to know: the first attempt is cut, the reply to the start is lost, and there is one job."""
+    door.is_working = False
+    tasks = [TaskItem(f"task {n}", "长" * 300 + str(n)) for n in range(5_000)]
+    door.refused_path = "/uploads/"
+    door.refusals = [Refusal(0, is_after=True)]
+    job = client.submit_sync(tasks, app="bookshop", deadline_s=600)
+
+    assert [(method, path.partition("/jobs/")[0]) for method, path, _ in door.asked] == [
+        ("POST", "/jobs"),
+        ("PUT", "/uploads"),
+        ("PUT", "/uploads"),
+        ("POST", "/jobs"),
+    ]
+    assert (job.tasks, job.app, job.characters) == (5_000, "bookshop", sum(len(task.text) for task in tasks))
+    put = door.asked[2][2]
+    assert int(put["Content-Length"]) > BODY_BYTES_MAX
+    assert "Admin-API-Key" not in put
+    assert [one.job_id for one in client.jobs_sync()] == [job.job_id]
+
+
+def test_what_no_job_takes_is_refused_before_anything_is_sent(client: GatewayClient, door: JobDoor) -> None:
+    with pytest.raises(BatchTooLargeError, match="make several jobs"):
+        client.submit_sync([TaskItem(text="a")] * (JOB_TASKS_MAX + 1))
+
+    assert door.asked == []
 
 
 def test_a_reader_goes_on_where_it_stopped(client: GatewayClient) -> None:

@@ -31,9 +31,19 @@ from volcengine_client.limits import (
     STORE_REQUESTS_MAX,
     STORE_RETRY_BASE_MS,
     STORE_RETRY_MAX_MS,
+    UPLOAD_URL_MS,
 )
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import AUDIO_TYPES, JobList, JobStore, Turn
+from volcengine_gateway.jobs.store import (
+    AUDIO_TYPES,
+    LINES_TYPE,
+    REPLACED,
+    JobList,
+    JobStore,
+    Stored,
+    Turn,
+    UploadAddress,
+)
 from volcengine_gateway.settings import DAY_MS, JobSettings
 
 if TYPE_CHECKING:
@@ -133,7 +143,7 @@ class S3Files:
                 Bucket=self._bucket,
                 Key=name,
                 Body=content,
-                ContentType=AUDIO_TYPES.get(name.rpartition(".")[2], "application/x-ndjson"),
+                ContentType=AUDIO_TYPES.get(name.rpartition(".")[2], LINES_TYPE),
                 Metadata=dict(about or {}),
             )
         )
@@ -161,6 +171,44 @@ class S3Files:
             return answer["Metadata"] if age_ms <= self._found_max_ms else None
 
         return await self._requests.send(head)
+
+    async def stored(self, name: str) -> Stored | None:
+        def head() -> Stored | None:
+            try:
+                answer = self._client.head_object(Bucket=self._bucket, Key=name)
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] in MISSING:
+                    return None
+                raise
+            return Stored(answer["ContentLength"], answer["ETag"])
+
+        return await self._requests.send(head)
+
+    async def part(self, name: str, *, of: Stored, first: int, count: int) -> bytes:
+        def get() -> bytes | None:
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=name, Range=f"bytes={first}-{first + count - 1}", IfMatch=of.version
+                )
+            except ClientError as exc:
+                if exc.response["Error"]["Code"] in {*MISSING, "PreconditionFailed", "412"}:
+                    return None
+                raise
+            return answer["Body"].read()
+
+        content = await self._requests.send(get)
+        if content is None or len(content) != count:
+            raise StoreError(REPLACED)
+        return content
+
+    def upload_address(self, name: str, *, byte_count: int | None) -> UploadAddress:
+        """Return an address whose signature covers the kind of the file, and its size where that is known."""
+        signed: dict[str, Any] = {"Bucket": self._bucket, "Key": name, "ContentType": LINES_TYPE}
+        if byte_count is not None:
+            signed["ContentLength"] = byte_count
+        expires_at_ms = self._clock.wall_ms() + UPLOAD_URL_MS
+        url = self._client.generate_presigned_url("put_object", Params=signed, ExpiresIn=UPLOAD_URL_MS // 1_000)
+        return UploadAddress(url, {"Content-Type": LINES_TYPE}, expires_at_ms)
 
     def url(self, name: str) -> str:
         return self._client.generate_presigned_url(
@@ -195,6 +243,9 @@ class DynamoDBJobTable:
     async def add(self, job: Job) -> None:
         await self._requests.send(partial(self._client.put_item, TableName=self._table_name, Item=_item_of(job)))
 
+    async def add_once(self, job: Job) -> bool:
+        return await self._put_if(job, ConditionExpression="attribute_not_exists(job_id)")
+
     async def get(self, job_id: str) -> Job | None:
         answer = await self._requests.send(
             partial(
@@ -204,15 +255,17 @@ class DynamoDBJobTable:
         return _job_of(answer["Item"]) if "Item" in answer else None
 
     async def write(self, job: Job) -> bool:
+        return await self._put_if(
+            job,
+            ConditionExpression=UNCHANGED,
+            ExpressionAttributeNames={"#revision": "revision"},
+            ExpressionAttributeValues={":before": {"N": str(job.revision - 1)}},
+        )
+
+    async def _put_if(self, job: Job, **condition: Any) -> bool:
         def put() -> bool:
             try:
-                self._client.put_item(
-                    TableName=self._table_name,
-                    Item=_item_of(job),
-                    ConditionExpression=UNCHANGED,
-                    ExpressionAttributeNames={"#revision": "revision"},
-                    ExpressionAttributeValues={":before": {"N": str(job.revision - 1)}},
-                )
+                self._client.put_item(TableName=self._table_name, Item=_item_of(job), **condition)
             except ClientError as exc:
                 if exc.response["Error"]["Code"] == "ConditionalCheckFailedException":
                     return False

@@ -34,6 +34,7 @@ class Job:
     Attributes:
         job_id: 128 random bits, in hexadecimal.
         revision: Grows by one with every write.
+        digest: A keyed hash of the request that began it, where its tasks were uploaded; "": they were not.
         account: The pool of the account that pays.
         app: Whose share it takes from.
         is_background: Served after all that is not.
@@ -66,6 +67,7 @@ class Job:
 
     job_id: str
     revision: int = 1
+    digest: str = ""
     account: str
     app: str
     is_background: bool

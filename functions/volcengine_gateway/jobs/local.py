@@ -8,18 +8,19 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import StoreError
-from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX
+from volcengine_client.errors import InvalidRequestError, StoreError
+from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX, UPLOAD_URL_MS
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import JobList, Turn
+from volcengine_gateway.jobs.store import LINES_TYPE, REPLACED, JobList, Stored, Turn, UploadAddress
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS turns (
 CREATE INDEX IF NOT EXISTS by_account ON jobs (account, sorted_by);
 """
 ADD = "INSERT INTO jobs VALUES (:job_id, :revision, :account, :app, :sorted_by, :kept_until_s, :is_over, :item)"
+ADD_ONCE = ADD.replace("INSERT", "INSERT OR IGNORE", 1)
 GET = "SELECT item FROM jobs WHERE job_id = ?"
 WRITE = (
     "UPDATE jobs SET revision = :revision, is_over = :is_over, item = :item "
@@ -75,6 +77,9 @@ class SQLiteJobTable:
 
     async def add(self, job: Job) -> None:
         await self._send(lambda table: table.execute(ADD, _row(job)))
+
+    async def add_once(self, job: Job) -> bool:
+        return await self._send(lambda table: table.execute(ADD_ONCE, _row(job)).rowcount == 1)
 
     async def get(self, job_id: str) -> Job | None:
         found = await self._send(lambda table: table.execute(GET, (job_id,)).fetchone())
@@ -180,8 +185,7 @@ class FolderFiles:
     async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
         def put() -> None:
             path = self._folder / name
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(self._folder, path.parent)
             if about:  # first, since the file itself is what counts
                 _put_whole(path.with_name(path.name + ABOUT), json.dumps(dict(about)).encode())
             _put_whole(path, content)
@@ -209,6 +213,70 @@ class FolderFiles:
 
         return await self._send(about)
 
+    async def stored(self, name: str) -> Stored | None:
+        def stored() -> Stored | None:
+            try:
+                return _stored((self._folder / name).stat())
+            except FileNotFoundError:
+                return None
+
+        return await self._send(stored)
+
+    async def part(self, name: str, *, of: Stored, first: int, count: int) -> bytes:
+        def part() -> bytes | None:
+            try:
+                with (self._folder / name).open("rb") as file:
+                    if _stored(os.fstat(file.fileno())) != of:
+                        return None
+                    file.seek(first)
+                    return file.read(count)
+            except FileNotFoundError:
+                return None
+
+        content = await self._send(part)
+        if content is None or len(content) != count:
+            raise StoreError(REPLACED)
+        return content
+
+    async def take(self, name: str, pieces: AsyncIterable[bytes], *, byte_count: int | None) -> None:
+        """Keep a file that comes in pieces, in the place of one of this name; whole or not at all.
+
+        Raises:
+            InvalidRequestError: It has another size than *byte_count*.
+            StoreError: It can't be written.
+        """
+        path = self._folder / name
+        await self._send(lambda: _make_private(self._folder, path.parent))
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            file = await self._send(lambda: part.open("xb"))
+            try:
+                async for piece in pieces:
+                    await self._send(partial(file.write, piece))
+            finally:
+                await asyncio.shield(self._send(file.close))
+            if byte_count is not None and await self._send(lambda: part.stat().st_size) != byte_count:
+                raise InvalidRequestError(
+                    f"The list should have the {byte_count:,} bytes that its address was asked for"
+                )
+            await self._send(lambda: _put_in_place(part, path))
+        finally:
+            await asyncio.shield(self._send(lambda: part.unlink(missing_ok=True)))
+
+    def upload_address(self, name: str, *, byte_count: int | None) -> UploadAddress:
+        until_ms = self._clock.wall_ms() + UPLOAD_URL_MS
+        until, size = str(until_ms // 1_000), "" if byte_count is None else str(byte_count)
+        url = f"/uploads/{name}?until={until}&bytes={size}&signature={self._upload_signature(name, until, size)}"
+        return UploadAddress(url, {"Content-Type": LINES_TYPE}, until_ms // 1_000 * 1_000)
+
+    def is_signed_for_upload(self, name: str, *, until: str, size: str, signature: str) -> bool:
+        """Tell whether an address is one that `upload_address` gave out, and still good."""
+        is_ours = hmac.compare_digest(self._upload_signature(name, until, size).encode(), signature.encode())
+        return is_ours and self._clock.wall_ms() < int(until) * 1_000
+
+    def _upload_signature(self, name: str, until: str, size: str) -> str:
+        return hmac.new(self._key, json.dumps(["PUT", name, until, size]).encode(), sha256).hexdigest()
+
     def url(self, name: str) -> str:
         until_s = (self._clock.wall_ms() + AUDIO_URL_MS) // 1_000
         return f"/audio/{name}?until={until_s}&signature={self._signature(name, until_s)}"
@@ -228,6 +296,21 @@ class FolderFiles:
             return await asyncio.get_running_loop().run_in_executor(self._threads, request)
         except OSError as exc:
             raise StoreError("the jobs' folder can't be read or written; see the server's disk") from exc
+
+
+def _stored(found: os.stat_result) -> Stored:
+    return Stored(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}")
+
+
+def _make_private(*folders: Path) -> None:
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def _put_whole(path: Path, content: bytes) -> None:

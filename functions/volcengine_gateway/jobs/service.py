@@ -20,7 +20,7 @@ from volcengine_client.limits import (
     JOB_WRITE_ATTEMPTS_MAX,
     JOBS_LISTED_MAX,
 )
-from volcengine_client.models import JobRequest, TaskError
+from volcengine_client.models import JobRequest, JobTerms, TaskError
 from volcengine_client.speech.text import characters_billed
 from volcengine_gateway.credentials import SERVER_POOL, Keyring, Payer, login_in, payer_of
 from volcengine_gateway.jobs.callbacks import address_file, announce, told_of_callback, written_address
@@ -63,6 +63,14 @@ class JobTimes:
     visibility_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many tasks a job has, and how many characters, as the upstream bills them."""
+
+    task_count: int
+    character_count: int
+
+
 class Jobs:
     """The jobs of all the server's accounts.
 
@@ -100,7 +108,7 @@ class Jobs:
                 or its callback may not go where it should.
             StoreError: It can't be kept now; nothing was bought.
         """
-        payer = _payer_of(keyring, request, shown_admin_key)
+        payer = payer_of_job(keyring, request, shown_admin_key)
         job_id = secrets.token_hex(16)
         same = Same.of(
             request,
@@ -113,11 +121,10 @@ class Jobs:
         begun = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
         known = None if begun.job_id is None else await self.store.table.get(begun.job_id)
         if known is not None and (idempotency_key is not None or not known.is_over):
-            return self._told(known)
+            return self.told(known)
         is_taken = False
         try:
-            if request.callback_url is not None:
-                await self._receivers.check(request.callback_url)
+            await self.check_callback(request)
             told = await self.take_over(request, payer, job_id=job_id)
             is_taken = True
             return told
@@ -132,7 +139,8 @@ class Jobs:
         Raises:
             StoreError: It can't be kept now.
         """
-        job = self._new(request, payer, job_id)
+        characters = sum(characters_billed(task.text) for task in request.tasks)
+        job = self.new_job(request, payer, job_id, Tally(len(request.tasks), characters))
         known: dict[int, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             known[outcome.index // JOB_CHUNK_TASKS].append(outcome)
@@ -140,9 +148,9 @@ class Jobs:
             (tasks_file(job_id, chunk), written_tasks(tasks)) for chunk, tasks in enumerate(chunked(request.tasks))
         ]
         files += [(outcomes_file(job_id, chunk), written_outcomes(told)) for chunk, told in known.items()]
-        if request.callback_url is not None:
-            files.append((address_file(job_id), written_address(request.callback_url)))
-        await asyncio.gather(*(self.store.files.put(name, content) for name, content in files))
+        await asyncio.gather(
+            self.keep_address(job_id, request), *(self.store.files.put(name, content) for name, content in files)
+        )
         try:
             await self.store.table.add(job)
             await self.store.queue.send(job_id)
@@ -151,13 +159,33 @@ class Jobs:
             with suppress(StoreError):
                 await self.store.change(job_id, lambda known: cancelled(known, now_ms=self._clock.wall_ms()))
             raise
-        return self._told(job)
+        return self.told(job)
 
-    def _new(self, request: JobRequest, payer: Payer, job_id: str) -> Job:
+    async def check_callback(self, terms: JobTerms) -> None:
+        """Check that the job's end may be told where it should be.
+
+        Raises:
+            InvalidRequestError: It may not.
+        """
+        if terms.callback_url is not None:
+            await self._receivers.check(terms.callback_url)
+
+    async def keep_address(self, job_id: str, terms: JobTerms) -> None:
+        """Keep where a job's end is to be told, before the job is.
+
+        Raises:
+            StoreError: It can't be kept now.
+        """
+        if terms.callback_url is not None:
+            await self.store.files.put(address_file(job_id), written_address(terms.callback_url))
+
+    def new_job(self, request: JobTerms, payer: Payer, job_id: str, tally: Tally, *, digest: str = "") -> Job:
+        """Return a job that begins now; it is kept nowhere yet."""
         now_ms = self._clock.wall_ms()
         wish = request.credentials.volcengine_tts_concurrency if request.credentials else None
         return Job(
             job_id=job_id,
+            digest=digest,
             account=payer.pool,
             app=request.app,
             is_background=request.priority == "background",
@@ -166,9 +194,9 @@ class Jobs:
             created_at_ms=now_ms,
             kept_until_s=(now_ms + self._times.kept_days * DAY_MS) // 1_000,
             deadline_at_ms=None if request.deadline_s is None else now_ms + request.deadline_s * 1_000,
-            task_count=len(request.tasks),
-            chunk_count=chunk_count_of(len(request.tasks)),
-            character_count=sum(characters_billed(task.text) for task in request.tasks),
+            task_count=tally.task_count,
+            chunk_count=chunk_count_of(tally.task_count),
+            character_count=tally.character_count,
             callback_state="none" if request.callback_url is None else "wanted",
         )
 
@@ -191,7 +219,7 @@ class Jobs:
         outcomes = await self.outcomes_of(job, first, min(job.task_count, first + count))
         next_after = first + len(outcomes) - 1
         return {
-            **self._told(job),
+            **self.told(job),
             "results": [self._result(outcome) for outcome in outcomes],
             "next_after": next_after if next_after + 1 < job.task_count else None,
         }
@@ -212,7 +240,7 @@ class Jobs:
             raise StoreError("the job is being changed by others all the time; ask again later")
         if not self._is_busy(changed):  # else its worker tells, when its last calls have ended
             await announce(self.store, changed)
-        return self._told(changed)
+        return self.told(changed)
 
     async def list(self, *, account: str | None, app: str | None, after: str | None) -> dict[str, Any]:
         """Return an account's jobs, the youngest first.
@@ -225,7 +253,7 @@ class Jobs:
             raise InvalidRequestError.of_field("after", message)
         pool = SERVER_POOL if account is None else f"account:{account}"
         found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
-        return {"jobs": [self._told(job) for job in found.jobs], "next_after": found.after}
+        return {"jobs": [self.told(job) for job in found.jobs], "next_after": found.after}
 
     async def _known(self, job_id: str) -> Job:
         job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
@@ -284,7 +312,7 @@ class Jobs:
     def _error_of(self, job: Job) -> VolcengineError | None:
         return JobFailedError(LOST) if self._is_lost(job) else job.error
 
-    def _told(self, job: Job) -> dict[str, Any]:
+    def told(self, job: Job) -> dict[str, Any]:
         """Return a job as its caller sees it."""
         error = self._error_of(job)
         return {
@@ -317,7 +345,12 @@ def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
     return now_ms + left_count * max(0, now_ms - job.started_at_ms) // settled_count
 
 
-def _payer_of(keyring: Keyring, request: JobRequest, shown_admin_key: str | None) -> Payer:
+def payer_of_job(keyring: Keyring, request: JobTerms, shown_admin_key: str | None) -> Payer:
+    """Return who pays for a job: one of the gateway's accounts.
+
+    Raises:
+        AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or it brings an account of its own.
+    """
     if login_in(request.credentials) is not None:
         message = "A job is paid by an account of this gateway: leave the app id and the access key out"
         raise InvalidRequestError.of_field("credentials", message)

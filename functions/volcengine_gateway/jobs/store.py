@@ -10,6 +10,8 @@ from volcengine_client.errors import StoreError
 from volcengine_client.limits import JOB_WRITE_ATTEMPTS_MAX
 from volcengine_gateway.jobs.job import Job
 
+LINES_TYPE = "application/x-ndjson"
+REPLACED = "the list was uploaded anew while it was being read; send the same request again"
 AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm", "ogg_opus": "audio/ogg"}
 
 
@@ -18,6 +20,14 @@ class JobTable(Protocol):
 
     async def add(self, job: Job) -> None:
         """Keep a new job.
+
+        Raises:
+            StoreError: No answer in time; it may have been kept.
+        """
+        ...
+
+    async def add_once(self, job: Job) -> bool:
+        """Keep a new job; False when there is one of this id already: another's, or this one and a reply was lost.
 
         Raises:
             StoreError: No answer in time; it may have been kept.
@@ -106,6 +116,23 @@ class Turns(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file as it is now; one that takes its place has another version."""
+
+    byte_count: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAddress:
+    """Where a file may be PUT, with which headers, until when (Unix milliseconds)."""
+
+    url: str
+    headers: Mapping[str, str]
+    expires_at_ms: int
+
+
 class Files(Protocol):
     """Private files that expire by themselves."""
 
@@ -133,8 +160,33 @@ class Files(Protocol):
         """
         ...
 
+    async def stored(self, name: str) -> Stored | None:
+        """Return how large a file is; None when there is none.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        ...
+
+    async def part(self, name: str, *, of: Stored, first: int, count: int) -> bytes:
+        """Return *count* bytes of a file from the byte *first* on.
+
+        Raises:
+            StoreError: No answer in time, or the file is no longer the one that was asked about.
+        """
+        ...
+
     def url(self, name: str) -> str:
         """Return an address under which anyone may fetch the file, for `AUDIO_URL_MS`."""
+        ...
+
+    def upload_address(self, name: str, *, byte_count: int | None) -> UploadAddress:
+        """Return an address to which anyone may PUT the file, for `UPLOAD_URL_MS`.
+
+        Args:
+            name: Of the file.
+            byte_count: How large it must be; None: any size.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from volcengine_client.clock import Clock
 from volcengine_client.errors import InvalidRequestError, NoSlotInTimeError, StoreError
 from volcengine_client.limits import HAND_OVER_MS, IDEMPOTENCY_KEPT_MS, TURN_POLL_MS
-from volcengine_client.models import BatchRequest
+from volcengine_client.models import RequestTerms
 from volcengine_gateway.jobs.store import Turn, Turns
 
 OTHER_BODY = "This Idempotency-Key was used for another body; use a new one for each request"
@@ -38,22 +38,27 @@ class Same:
 
     @classmethod
     def of(
-        cls, request: BatchRequest, *, route: str, account: str, key: bytes, idempotency_key: str | None
+        cls, request: RequestTerms, *, route: str, account: str, key: bytes, idempotency_key: str | None
     ) -> Same | None:
         """Compare by the idempotency key, else by the body; always for one route and account.
 
         None: it is like no other, since it has no key and wants nothing that was spoken before.
         """
-
-        def hashed(text: str) -> str:
-            return hmac.new(key, f"{route} {account} {text}".encode(), sha256).hexdigest()
-
         if idempotency_key is None and not request.cache:
             return None
-        digest = hashed(request.model_dump_json(exclude={"credentials"}))
+        digest = digest_of(request, route=route, account=account, key=key)
         if idempotency_key is None:
             return cls(f"body:{digest}", digest, is_named=False)
-        return cls(f"key:{hashed(idempotency_key)}", digest, is_named=True)
+        return cls(f"key:{_hashed(idempotency_key, route, account, key)}", digest, is_named=True)
+
+
+def digest_of(request: RequestTerms, *, route: str, account: str, key: bytes) -> str:
+    """Return a keyed hash of a body, and of who pays."""
+    return _hashed(request.model_dump_json(exclude={"credentials"}), route, account, key)
+
+
+def _hashed(text: str, route: str, account: str, key: bytes) -> str:
+    return hmac.new(key, f"{route} {account} {text}".encode(), sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

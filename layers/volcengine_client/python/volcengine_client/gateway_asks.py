@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,11 +11,20 @@ from urllib.parse import quote
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import GatewayUnavailableError, VolcengineError, class_of
+from volcengine_client.errors import BatchTooLargeError, GatewayUnavailableError, VolcengineError, class_of
 from volcengine_client.gateway_answers import unreadable
 from volcengine_client.gateway_wire import GatewayWire
 from volcengine_client.jobs import Estimate, Job, JobList, JobPage, JobResult, PoolStatus
-from volcengine_client.limits import JOB_PAGE_TASKS_MAX, POLL_MAX_MS, POLL_MS, TASKS_MAX
+from volcengine_client.limits import (
+    JOB_BODY_BYTES,
+    JOB_CHUNK_TASKS,
+    JOB_PAGE_TASKS_MAX,
+    JOB_TASKS_MAX,
+    POLL_MAX_MS,
+    POLL_MS,
+    TASKS_MAX,
+    UPLOAD_BYTES_MAX,
+)
 from volcengine_client.models import BatchResponse, TaskItem, TaskResult
 from volcengine_client.voice_list import warn
 from volcengine_client.whole_file import write_whole
@@ -25,7 +34,20 @@ T = TypeVar("T", bound=BaseModel)
 POOL_DEFAULT = "server"  # of a gateway's own account
 RESULTS_LATE_MAX = 20  # looks at a job that is over for results that are not told yet
 TROUBLED_LOOKS_MAX = 30  # looks in a row, each of several requests, that may come to nothing: minutes of an outage
+_TASK = TypeAdapter(TaskItem)
 _TASKS = TypeAdapter(list[TaskItem])
+
+
+class _Upload(BaseModel):
+    """An address for a list of tasks."""
+
+    upload_id: str
+    url: str
+    headers: dict[str, str] = {}
+
+
+class _HandedOut(BaseModel):
+    upload: _Upload
 
 
 class GatewayAsks:
@@ -77,7 +99,21 @@ class GatewayAsks:
         return _read(Estimate, await self._wire.ask("POST", "/jobs", query={"dry_run": "true"}, body=body))
 
     async def submit(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> Job:
+        byte_count = await asyncio.to_thread(byte_count_of, tasks)
+        if byte_count > JOB_BODY_BYTES:
+            return await self._submit_by_upload(tasks, fields, byte_count)
         return _read(Job, await self._wire.ask("POST", "/jobs", body=await self._body(tasks, fields)))
+
+    async def _submit_by_upload(self, tasks: Sequence[TaskItem], fields: dict[str, Any], byte_count: int) -> Job:
+        """Hand in what is too large for a body: a list first, then the job that is to be made of it."""
+        if byte_count > UPLOAD_BYTES_MAX or len(tasks) > JOB_TASKS_MAX:
+            most = f"{JOB_TASKS_MAX:,} tasks of {UPLOAD_BYTES_MAX:,} bytes"
+            raise BatchTooLargeError(f"A job has at most {most}; make several jobs of these")
+        wish = {"upload": True, "bytes": byte_count}
+        upload = _read(_HandedOut, await self._wire.ask("POST", "/jobs", body=wish)).upload
+        await self._wire.put(upload.url, lambda: _sent(tasks), byte_count=byte_count, headers=upload.headers)
+        body = {"upload_id": upload.upload_id, **_given({"account": self._account, **fields})}
+        return _read(Job, await self._wire.ask("POST", "/jobs", body=body, answer_ms=self._batch_ms))
 
     async def _body(self, tasks: Sequence[TaskItem], fields: dict[str, Any]) -> dict[str, Any]:
         told = await asyncio.to_thread(_TASKS.dump_python, list(tasks), exclude_none=True)
@@ -184,6 +220,21 @@ class _Watch:
     def stir(self) -> None:
         """Look more often again: something happened."""
         self._wait_ms = POLL_MS
+
+
+def byte_count_of(tasks: Iterable[TaskItem]) -> int:
+    """Return how many bytes a list of tasks has."""
+    return sum(map(len, _lines(tasks)))
+
+
+def _lines(tasks: Iterable[TaskItem]) -> Iterator[bytes]:
+    return (_TASK.dump_json(task, exclude_none=True) + b"\n" for task in tasks)
+
+
+async def _sent(tasks: Sequence[TaskItem]) -> AsyncIterator[bytes]:
+    """Yield a list of tasks in pieces, none of which holds up others for long."""
+    for first in range(0, len(tasks), JOB_CHUNK_TASKS):
+        yield b"".join(_lines(tasks[first : first + JOB_CHUNK_TASKS]))
 
 
 def _job_path(job_id: str) -> str:

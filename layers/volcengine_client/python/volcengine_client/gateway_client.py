@@ -100,7 +100,12 @@ class GatewayClient(InBackground):
     # --- jobs -------------------------------------------------------------------
 
     async def submit_async(self, tasks: Sequence[TaskItem], **wishes: Unpack[JobWishes]) -> Job:
-        """Hand in a job of up to 100,000 tasks, as many as fit into a body: 4 MiB, deployed."""
+        """Hand in a job of up to 100,000 tasks. A list that is too large for a request is uploaded first.
+
+        Raises:
+            BatchTooLargeError: There are more tasks, or more than 128 MiB of them.
+            InvalidRequestError: The gateway refuses a field; `details["fields"]` names it.
+        """
         return await self._background.call(self._asks.submit(tasks, {**wishes}))
 
     def submit_sync(self, tasks: Sequence[TaskItem], **wishes: Unpack[JobWishes]) -> Job:

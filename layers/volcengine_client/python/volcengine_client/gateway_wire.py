@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,16 @@ from volcengine_client.gateway_answers import error_of, unreadable, wait_before_
 from volcengine_client.limits import (
     CLIENT_ANSWER_BYTES_MAX,
     CLIENT_ANSWER_MS,
+    CLIENT_UPLOAD_MS,
     CONNECT_MAX_MS,
     UPSTREAM_ANSWER_BYTES_MAX,
 )
 
 _READ_BYTES = 64 * 1_024  # bytes a piece of an answer
 _KEEP_ALIVE_MS = 9_000
+
+
+Pieces = Callable[[], AsyncIterable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Request:
         method: Of HTTP.
         url: Whole.
         headers: What is said beside the body; may hold the admin key.
-        body: JSON; None: there is none.
+        body: JSON, or what yields the pieces of a file, from its beginning each time; None: there is none.
         answer_ms: How long one attempt may take.
         answer_bytes_max: How much is read.
     """
@@ -43,7 +47,7 @@ class Request:
     method: str
     url: URL
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Pieces | None = field(default=None, repr=False)
     answer_ms: int = CLIENT_ANSWER_MS
     answer_bytes_max: int = CLIENT_ANSWER_BYTES_MAX
 
@@ -112,14 +116,24 @@ class GatewayWire:
             CallerError: The address is no longer good; ask the gateway for the results again.
             GatewayUnavailableError: The file can't be had now.
         """
-        # As it is: a signature is over its very characters.
-        is_whole = address.startswith(("http://", "https://"))
-        url = URL(address, encoded=True) if is_whole else self._under(address)
-        request = Request("GET", url, {"Accept-Encoding": "identity"}, answer_bytes_max=UPSTREAM_ANSWER_BYTES_MAX)
+        headers = {"Accept-Encoding": "identity"}
+        request = Request("GET", self._signed(address), headers, answer_bytes_max=UPSTREAM_ANSWER_BYTES_MAX)
         try:
             return await self._repeated(request)
         except CallerError as exc:
             raise CallerError("the audio's address is not good any more; ask for the results again") from exc
+
+    async def put(self, address: str, pieces: Pieces, *, byte_count: int, headers: Mapping[str, str]) -> None:
+        """Send a file, piece by piece, to an address that the gateway gave out for it. Safe to repeat.
+
+        The admin key is not shown, since the address alone takes it.
+
+        Raises:
+            CallerError: The address takes no such file, or is no longer good.
+            GatewayUnavailableError: The file can't be sent now.
+        """
+        headers = {**headers, "Content-Length": str(byte_count)}
+        await self._repeated(Request("PUT", self._signed(address), headers, pieces, answer_ms=CLIENT_UPLOAD_MS))
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -145,7 +159,11 @@ class GatewayWire:
             async with (
                 asyncio.timeout(request.answer_ms / 1_000),
                 self._opened().request(
-                    request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
+                    request.method,
+                    request.url,
+                    data=request.body() if callable(request.body) else request.body,
+                    headers=request.headers,
+                    allow_redirects=False,
                 ) as response,
             ):
                 body = await _bounded(response, request.answer_bytes_max)
@@ -168,6 +186,11 @@ class GatewayWire:
                 trust_env=False,
             )
         return self._session
+
+    def _signed(self, address: str) -> URL:
+        """Return an address that the gateway gave out, as it is: a signature is over its very characters."""
+        is_whole = address.startswith(("http://", "https://"))
+        return URL(address, encoded=True) if is_whole else self._under(address)
 
     def _under(self, path: str) -> URL:
         """Return what a path means that is relative to the gateway, however it begins."""

@@ -38,6 +38,13 @@ JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
 JOBS_LISTED_MAX = 100  # jobs a list
 AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
 
+UPLOAD_BYTES_MAX = 128 * 1024 * 1024  # bytes a list of tasks that is uploaded: the most tasks, each with a long text
+UPLOAD_LINE_BYTES_MAX = 16 * 1024  # bytes a line of it: the longest text, every character escaped, and room
+UPLOAD_URL_MS = 3_600_000  # how long an address to upload to is good
+UPLOAD_MAX_MS = 900_000  # how long an upload may take, self-hosted
+UPLOAD_PART_BYTES = 4 * 1024 * 1024  # bytes of a list that are read at once
+UPLOAD_WRITES_MAX = 16  # chunks of a list that are being written at once
+
 SPEED_MIN, SPEED_MAX = 0.2, 3.0  # ratio
 VOLUME_MIN, VOLUME_MAX = 0.1, 3.0  # ratio
 PITCH_MIN, PITCH_MAX = -12.0, 12.0  # semitones
@@ -107,7 +114,8 @@ POLL_MS = 250  # the first wait before a job is looked at again, growing while n
 POLL_MAX_MS = 5_000  # ... up to this
 TASK_FILE_BYTES_MAX = 512 * 1024 * 1024  # bytes a list of tasks
 FILE_NAME_BYTES_MAX = 160  # bytes of UTF-8 a name, extension and number apart; file systems take 255
-JOB_BODY_BYTES = BODY_BYTES_MAX - 64 * 1024  # bytes of tasks that are handed in with one job
+JOB_BODY_BYTES = BODY_BYTES_MAX - 64 * 1024  # bytes of tasks that are handed in in a body; what is larger is uploaded
+CLIENT_UPLOAD_MS = UPLOAD_MAX_MS  # how long one attempt to upload a list may take
 DOWNLOADS_MAX = 8  # files at once
 SAY_BYTES_MAX = 1024 * 1024  # bytes of text that the command line reads from its standard input
 SLOTS_LOOK_MS = 2_000  # how often the command line looks at the pool
@@ -204,4 +212,7 @@ assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
+assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_BYTES_MAX
+assert UPLOAD_PART_BYTES >= 2 * JOB_CHUNK_TASKS * UPLOAD_LINE_BYTES_MAX  # each part read is a step forward
+assert UPLOAD_BYTES_MAX >= JOB_TASKS_MAX * (TEXT_BYTES_MAX + 256)
 assert CALLBACK_RESOLVE_MAX_MS < CALLBACK_SEND_MAX_MS

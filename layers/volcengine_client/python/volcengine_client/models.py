@@ -37,6 +37,7 @@ from volcengine_client.limits import (
     TASK_ID_CHARACTERS_MAX,
     TASKS_MAX,
     TEXT_BYTES_MAX,
+    UPLOAD_BYTES_MAX,
     VOICE_TYPE_CHARACTERS_MAX,
     VOLUME_MAX,
     VOLUME_MIN,
@@ -214,34 +215,71 @@ class Credentials(BaseModel):
     )
 
 
-class BatchRequest(BaseModel):
-    """The body of `POST /generate-batch`."""
+class RequestTerms(BaseModel):
+    """Who pays for tasks, whose share they take from, and whether what was spoken before will do."""
 
     model_config = _WIRE
 
-    tasks: Annotated[list[TaskItem], Field(max_length=TASKS_MAX)]
     credentials: Credentials | None = None
     account: Annotated[str, Field(min_length=1, max_length=APP_CHARACTERS_MAX)] | None = None
     app: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=APP_CHARACTERS_MAX)] = "default"
     cache: bool = True
 
 
-class JobRequest(BatchRequest):
-    """The body of `POST /jobs`.
+class BatchRequest(RequestTerms):
+    """The body of `POST /generate-batch`."""
+
+    tasks: Annotated[list[TaskItem], Field(max_length=TASKS_MAX)]
+
+
+class JobTerms(RequestTerms):
+    """What is said of a job beside its tasks.
 
     Attributes:
-        tasks: 1 to 100,000.
         deadline_s: Seconds from now after which no call starts any more; None: whenever its turn comes.
         priority: `background` waits behind everything interactive.
         callback_url: Where the job's end is told, by a signed POST; https, in the public internet. None: nowhere.
     """
 
-    tasks: Annotated[list[TaskItem], Field(min_length=1, max_length=JOB_TASKS_MAX)]
     deadline_s: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=JOB_DEADLINE_MAX_S)] | None = None
     priority: Literal["interactive", "background"] = "background"
     callback_url: Annotated[Annotated[str, Field(max_length=CALLBACK_URL_CHARACTERS_MAX)] | None, Field(repr=False)] = (
         None
     )
+
+
+class JobRequest(JobTerms, BatchRequest):
+    """The body of `POST /jobs`.
+
+    Attributes:
+        tasks: 1 to 100,000.
+    """
+
+    tasks: Annotated[list[TaskItem], Field(min_length=1, max_length=JOB_TASKS_MAX)]
+
+
+class UploadedJobRequest(JobTerms):
+    """The body of `POST /jobs` for tasks that were uploaded before.
+
+    Attributes:
+        upload_id: As the gateway gave it with the upload's address.
+    """
+
+    upload_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class UploadRequest(BaseModel):
+    """The body of `POST /jobs` that asks for an address to upload tasks to.
+
+    Attributes:
+        upload: True.
+        bytes: How large the file will be, if that is known; then the address takes no other size.
+    """
+
+    model_config = _WIRE
+
+    upload: Literal[True]
+    bytes: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=UPLOAD_BYTES_MAX)] | None = None
 
 
 class TaskError(BaseModel):

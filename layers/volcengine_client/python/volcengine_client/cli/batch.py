@@ -18,7 +18,13 @@ from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.cli.remote import RemoteBatch, parts_of
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobWishes, Priority
-from volcengine_client.limits import CONCURRENCY_DEFAULT, CONCURRENCY_MAX, JOB_DEADLINE_MAX_S, VOICE_TYPE_CHARACTERS_MAX
+from volcengine_client.limits import (
+    CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
+    JOB_BODY_BYTES,
+    JOB_DEADLINE_MAX_S,
+    VOICE_TYPE_CHARACTERS_MAX,
+)
 from volcengine_client.manifest import MANIFEST
 from volcengine_client.out_folder import OutFolder
 from volcengine_client.task_file import read_tasks
@@ -81,7 +87,8 @@ def _batch_directly(
 
 def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
     if is_estimate:
-        estimates = [client.estimate_sync([piece.task for piece in part]) for part in parts_of(folder.missing)]
+        parts = parts_of(folder.missing, bytes_max=JOB_BODY_BYTES)
+        estimates = [client.estimate_sync([piece.task for piece in part]) for part in parts]
         endings.show(shown(figures_there(folder, estimates, limit=CONCURRENCY_DEFAULT)))
         return
     folder.begin()

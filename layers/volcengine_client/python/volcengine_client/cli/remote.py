@@ -13,7 +13,7 @@ from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.errors import CallerError, UnknownJobError, VolcengineError
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobResult, JobWishes
-from volcengine_client.limits import DOWNLOADS_MAX, JOB_BODY_BYTES, JOB_TASKS_MAX, SLOTS_LOOK_MS
+from volcengine_client.limits import DOWNLOADS_MAX, JOB_TASKS_MAX, SLOTS_LOOK_MS, UPLOAD_BYTES_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.out_folder import OutFolder, Piece
 
@@ -59,7 +59,8 @@ class RemoteBatch:
                 jobs.append(job)
                 for fingerprint in job.fingerprints:
                     missing.pop(fingerprint, None)
-        return jobs + [await _to_its_end(self._hand_in(pieces)) for pieces in parts_of(list(missing.values()))]
+        parts = parts_of(list(missing.values()), bytes_max=UPLOAD_BYTES_MAX)
+        return jobs + [await _to_its_end(self._hand_in(pieces)) for pieces in parts]
 
     async def _is_of_use(self, job: HandedIn, missing: dict[str, Piece]) -> bool:
         if missing.keys() & set(job.fingerprints):
@@ -149,13 +150,13 @@ async def fewer(fetches: set[asyncio.Task[None]], count: int) -> set[asyncio.Tas
     return fetches
 
 
-def parts_of(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    """Yield pieces as many as fit into one job each."""
+def parts_of(pieces: Sequence[Piece], *, bytes_max: int) -> Iterator[list[Piece]]:
+    """Yield pieces as many as fit into one job each, in lists of at most *bytes_max*."""
     part: list[Piece] = []
     part_bytes = 0
     for piece in pieces:
         size = len(_TASK.dump_json(piece.task, exclude_none=True)) + 1
-        if part and (part_bytes + size > JOB_BODY_BYTES or len(part) == JOB_TASKS_MAX):
+        if part and (part_bytes + size > bytes_max or len(part) == JOB_TASKS_MAX):
             yield part
             part, part_bytes = [], 0
         part.append(piece)
