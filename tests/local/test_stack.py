@@ -72,6 +72,15 @@ async def test_health_needs_no_key_and_tells_none(gateway: Gateway, stack: Stack
     assert stack.admin_api_key not in health.text
 
 
+async def test_voices_are_listed_to_anybody(gateway: Gateway) -> None:
+    listed = await gateway.get("/voices?language=en&gender=female&limit=3")
+    refused = await gateway.get("/voices?gender=neutral")
+
+    assert (listed.status, len(listed.json["voices"])) == (200, 3)
+    assert all(code.startswith("en") for voice in listed.json["voices"] for code in voice["languages"])
+    assert refused.status == 422
+
+
 async def test_the_pool_is_told_to_its_operator_only(gateway: Gateway, simulator: Simulator) -> None:
     await gateway.speak([{"text": HELLO}])
     stranger, operator = await gateway.get("/pools"), await gateway.get("/pools/server", headers=gateway.admin)
