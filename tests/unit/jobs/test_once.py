@@ -194,6 +194,19 @@ async def test_a_job_sent_twice_is_one_job(workshop: Workshop) -> None:
     assert workshop.bought() == dict.fromkeys(TEXTS, 1)
 
 
+async def test_a_job_sent_again_after_an_hour_buys_nothing(workshop: Workshop) -> None:
+    """I8: by then it is another job, which finds what the first one bought."""
+    first = await workshop.submit(TEXTS)
+    await workshop.slice(first)
+    workshop.clock.ahead_ms += 3_600_000
+    second = await workshop.submit(TEXTS)
+    await workshop.slice(second)
+
+    assert first != second
+    assert len(await workshop.results(second)) == len(TEXTS)
+    assert workshop.bought() == dict.fromkeys(TEXTS, 1)
+
+
 async def test_a_request_whose_job_was_cancelled_begins_anew(workshop: Workshop) -> None:
     workshop.voice.speak_ms = 300
     body = _body([f"text {number}" for number in range(60)])
