@@ -60,7 +60,7 @@ async def test_nothing_changes_but_the_base_url_and_the_key(tmp_path: Path) -> N
     async with place(tmp_path) as here:
 
         def speak() -> tuple[bytes, str, list[str]]:
-            with openai.OpenAI(base_url=here.base_url, api_key=ADMIN_KEY) as client:
+            with openai.OpenAI(base_url=here.base_url, api_key=ADMIN_KEY, project="bookshop") as client:
                 answer = client.audio.speech.create(model="gpt-4o-mini-tts", voice="onyx", input=HELLO)
                 answer.write_to_file(tmp_path / "speech.mp3")
                 models = [model.id for model in client.models.list()]
