@@ -58,7 +58,7 @@ FIELDS = tuple(field.name for field in fields(Job))
 UNCHANGED = "#revision = :before"
 MAKES_WAY = (
     "attribute_not_exists(job_id) OR until_ms < :now "
-    "OR (is_over = :true AND digest = :digest AND attribute_not_exists(leads_to))"
+    "OR (is_over = :true AND digest = :digest AND (attribute_not_exists(leads_to) OR leads_to = :past))"
 )
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 PASSING = frozenset(
@@ -311,7 +311,7 @@ class DynamoDBTurns:
         self._client = client
         self._requests = requests
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         def put() -> Turn | None:
             try:
                 self._client.put_item(
@@ -322,6 +322,7 @@ class DynamoDBTurns:
                         ":now": {"N": str(now_ms)},
                         ":digest": {"S": turn.digest},
                         ":true": {"BOOL": True},
+                        ":past": {"S": past or ""},
                     },
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
@@ -386,6 +387,7 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
         tcp_keepalive=True,
     )
     requests, table = Requests(clock=clock), boto3.client("dynamodb", config=config)
+    queues, dead_letters = boto3.client("sqs", config=config), settings.dead_letters_url
     return JobStore(
         table=DynamoDBJobTable(settings.table, client=table, requests=requests),
         turns=DynamoDBTurns(settings.table, client=table, requests=requests),
@@ -396,5 +398,6 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
             clock=clock,
             found_max_ms=(settings.speech_kept_days - settings.jobs_kept_days) * DAY_MS,
         ),
-        queue=SQSQueue(settings.queue_url, client=boto3.client("sqs", config=config), requests=requests),
+        queue=SQSQueue(settings.queue_url, client=queues, requests=requests),
+        dead_letters=None if dead_letters is None else SQSQueue(dead_letters, client=queues, requests=requests),
     )

@@ -19,7 +19,7 @@ from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.journal import Journal, PutOff
 from volcengine_gateway.settings import DAY_MS, SLICE_MS, SettingsError
@@ -65,8 +65,7 @@ class EmbeddedJobs:
         found_max_ms = (retention.speech_days - retention.jobs_days) * DAY_MS
         self.files = FolderFiles(folder / "files", clock=clock, found_max_ms=found_max_ms)
         self.store = JobStore(table=self._table, turns=self._table, files=self.files, queue=self._crew)
-        times = JobTimes(kept_days=retention.jobs_days, attempts_max=1 << 30, visibility_ms=0)
-        self.jobs = Jobs(self.store, times=times, clock=clock, receivers=receivers)
+        self.jobs = Jobs(self.store, kept_days=retention.jobs_days, clock=clock, receivers=receivers)
 
     async def start(self, errands: Errands) -> None:
         """Take up all jobs that are not over, or of whose end nobody was told, and those to come.

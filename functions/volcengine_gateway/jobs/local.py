@@ -106,13 +106,13 @@ class SQLiteJobTable:
         """Forget the turns of a server that is gone: nobody will end them."""
         await self._send(lambda table: table.execute("DELETE FROM turns WHERE NOT is_over"))
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         """Begin a turn, as `Turns` says."""
 
         def begin(table: sqlite3.Connection) -> Turn | None:
             row = table.execute(TURN, (name,)).fetchone()
             known = None if row is None else Turn(row[0], row[1], bool(row[2]), row[3])
-            if known is not None and not known.makes_way(turn.digest, now_ms=now_ms):
+            if known is not None and not known.makes_way(turn.digest, now_ms=now_ms, past=past):
                 return known
             table.execute(PUT_TURN, _turn_row(name, turn))
             return None

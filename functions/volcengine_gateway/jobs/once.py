@@ -46,7 +46,7 @@ from volcengine_gateway.jobs.job import Job, status_url_of
 from volcengine_gateway.jobs.kept import Kept, KeptSpeech
 from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
-from volcengine_gateway.jobs.turn import OneAtATime, Same
+from volcengine_gateway.jobs.turn import Same
 
 Speak = Callable[[Outcomes, Callable[[Speaker], Speaker], int], Awaitable[PoolReport]]
 
@@ -85,7 +85,6 @@ class Once:
         self._store = store
         self._jobs = jobs
         self._clock = clock
-        self._one_at_a_time = OneAtATime(store.turns, clock=clock)
 
     async def answer(self, ask: Ask, speak: Speak) -> BatchResponse:
         """Answer a batch; the same one at the same time waits for the first one's end.
@@ -110,11 +109,10 @@ class Once:
         kept = self._kept(ask, job_id)
         names = [kept.name_of(task) for task in ask.request.tasks]
         begun, found = await asyncio.gather(
-            self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
+            self._jobs.one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
         )
-        job = None if begun.job_id is None else await self._store.table.get(begun.job_id)
-        if job is not None and (ask.idempotency_key is not None or not job.is_over):
-            return await self._found(ask, job)
+        if begun.job is not None:
+            return await self._found(ask, begun.job)
         pointer: JobPointer | None = None
         try:
             if begun.has_waited:
@@ -129,7 +127,7 @@ class Once:
             ]
             return _response(results, spoken.pool, pointer)
         finally:
-            await self._one_at_a_time.end(same, job_id=None if pointer is None else job_id)
+            await self._jobs.one_at_a_time.end(same, job_id=None if pointer is None else job_id)
 
     # --- what is spoken ----------------------------------------------------------
 

@@ -91,16 +91,22 @@ class Turn:
     job_id: str | None = None
     token: str = ""
 
-    def makes_way(self, digest: str, *, now_ms: int) -> bool:
-        """Tell whether a request may begin: this one is forgotten, or it has ended and left nothing but audio."""
-        return self.until_ms < now_ms or (self.is_over and self.job_id is None and self.digest == digest)
+    def makes_way(self, digest: str, *, now_ms: int, past: str | None) -> bool:
+        """Tell whether a request may begin: this one is forgotten, or has ended and left only audio or a past job."""
+        return self.until_ms < now_ms or (self.is_over and self.job_id in {None, past} and self.digest == digest)
 
 
 class Turns(Protocol):
     """Whose turn it is among requests of one name: one at a time."""
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         """Begin a turn; None: it has begun, else the one that stands in its way (see `Turn.makes_way`).
+
+        Args:
+            name: Of the turn.
+            turn: Its beginning.
+            now_ms: Unix milliseconds.
+            past: A job that answers nobody any more; None: none.
 
         Raises:
             StoreError: No answer in time; it may have begun.
@@ -204,12 +210,13 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStore:
-    """Where jobs are kept."""
+    """Where jobs are kept; `dead_letters` are messages that no worker came through with, None: there are none."""
 
     table: JobTable
     turns: Turns
     files: Files
     queue: Queue
+    dead_letters: Queue | None = None
 
     async def change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
         """Change a job as it is now; None when there is none, or *change* says no.

@@ -207,6 +207,29 @@ async def test_a_job_sent_again_after_an_hour_buys_nothing(workshop: Workshop) -
     assert workshop.bought() == dict.fromkeys(TEXTS, 1)
 
 
+async def test_two_equal_jobs_at_once_after_one_that_is_over_are_one(workshop: Workshop) -> None:
+    """I8."""
+    past = await workshop.submit(TEXTS)
+    await workshop.slice(past)
+    again = await asyncio.gather(*(workshop.submit(TEXTS) for _ in range(5)))
+
+    assert len(set(again)) == 1
+    assert past not in again
+
+
+async def test_two_equal_batches_at_once_after_a_job_that_is_over_are_bought_once(workshop: Workshop) -> None:
+    """I8."""
+    workshop.voice.speak_ms = 300
+    body = _body([f"text {number}" for number in range(60)])
+    first = await workshop.bench().post(body, remaining_ms=4_500)
+    await workshop.jobs.cancel(first.said["job"]["job_id"])
+    workshop.voice.speak_ms = 50
+    both = await asyncio.gather(*(workshop.bench().post(body) for _ in range(2)))
+
+    assert [told.said["job"] for told in both] == [None, None]
+    assert set(workshop.bought().values()) == {1}
+
+
 async def test_a_request_whose_job_was_cancelled_begins_anew(workshop: Workshop) -> None:
     workshop.voice.speak_ms = 300
     body = _body([f"text {number}" for number in range(60)])
