@@ -264,7 +264,7 @@ class Routes:
     async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:
         """Tell what a batch would cost and take."""
         shown = admin_key_in(turn.headers)
-        told = await self._gateway.estimate(request, shown_admin_key=shown)
+        told = await self._gateway.estimate(request, shown_admin_key=shown, deadline_at_ms=self._deadline_at_ms(turn))
         return answer_of_json(json.dumps({**told, "warnings": warnings_of(request.tasks)}))
 
     async def jobs(self, turn: Turn) -> Answer:

@@ -130,6 +130,7 @@ class Estimate(BaseModel):
     Attributes:
         tasks: Of the batch.
         calls: To the upstream, when none has to be repeated.
+        unchecked: Calls for which there was no time to look whether their audio is found.
         saved: Tasks whose audio is found, or equal to another's.
         refused: Tasks that would fail, and why: index, task_id, error.
         characters: What they cost.
@@ -140,6 +141,7 @@ class Estimate(BaseModel):
 
     tasks: int
     calls: int
+    unchecked: int = 0
     saved: int
     refused: list[dict[str, Any]] = []
     characters: EstimatedCharacters

@@ -88,6 +88,8 @@ STORE_RETRY_BASE_MS = 50  # the first wait, doubled with each attempt, full jitt
 STORE_RETRY_MAX_MS = 2_000
 HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of what it has no time for
 FIND_MAX_MS = 5_000  # how long it may take to find what was spoken before; then it is bought
+LOOK_MAX_MS = 15_000  # how long an estimate may look for what was spoken before; the rest is said to be unchecked
+LOOK_RESERVE_MS = 8_000  # of an estimate's time that is kept for reckoning, with 70,000 tasks on half a processor
 TURN_POLL_MS = 200  # how often one looks who waits for the same request's end
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 IDEMPOTENCY_KEPT_MS = 86_400_000  # for how long an idempotency key is remembered
@@ -211,6 +213,7 @@ assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
+assert LOOK_MAX_MS + LOOK_RESERVE_MS < REQUEST_DEADLINE_MS < CLIENT_ANSWER_MS
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
 assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_BYTES_MAX
 assert UPLOAD_PART_BYTES >= 2 * JOB_CHUNK_TASKS * UPLOAD_LINE_BYTES_MAX  # each part read is a step forward
