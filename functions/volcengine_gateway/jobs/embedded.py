@@ -17,7 +17,7 @@ from volcengine_gateway.jobs.callbacks import message_of
 from volcengine_gateway.jobs.crew import Crew
 from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
+from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable, kept_key
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
@@ -74,6 +74,7 @@ class EmbeddedJobs:
             SettingsError: The folder can't be used, or another server uses it.
         """
         self._lock = await asyncio.to_thread(_locked, self._folder)
+        self.files.sign_with(await asyncio.to_thread(_key_in, self._folder))
         self._errands = errands
         self._crew.start(self._deliver)
         await self._table.forget_open_turns()
@@ -138,6 +139,13 @@ def _remove_empty(folder: Path, *, above: Path) -> None:
         except OSError:
             return
         folder = folder.parent
+
+
+def _key_in(folder: Path) -> bytes:
+    try:
+        return kept_key(folder / "address.key")
+    except OSError as exc:
+        raise SettingsError(f"VOLCENGINE_TTS_DATA can't be used: {exc.strerror}") from exc
 
 
 def _locked(folder: Path) -> int:

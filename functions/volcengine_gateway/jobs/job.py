@@ -14,6 +14,7 @@ from typing import Literal
 from volcengine_client.errors import JobCancelledError, JobFailedError, JobLostError, VolcengineError, class_of
 from volcengine_client.limits import (
     CALLBACK_ATTEMPTS_MAX,
+    CALLBACK_DOUBLINGS,
     CALLBACK_WAIT_MAX_MS,
     CALLBACK_WAIT_MS,
     JOB_STALL_WAIT_MAX_MS,
@@ -309,7 +310,7 @@ def called_back(job: Job, *, attempt: int, verdict: Verdict) -> Job | None:
 
 def wait_before_next_try_ms(attempt: int) -> int:
     """Return how long to wait after a failed try."""
-    return min(CALLBACK_WAIT_MAX_MS, CALLBACK_WAIT_MS << (attempt - 1))
+    return min(CALLBACK_WAIT_MAX_MS, CALLBACK_WAIT_MS << min(attempt - 1, CALLBACK_DOUBLINGS))
 
 
 def wait_before_next_slice_ms(job: Job) -> int:

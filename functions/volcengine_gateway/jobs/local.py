@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import os
@@ -24,6 +25,7 @@ from volcengine_gateway.jobs.store import LINES_TYPE, REPLACED, JobList, Stored,
 
 T = TypeVar("T")
 
+KEY_BYTES = 32
 ABOUT = ".about"  # the ending of the file that says what another is
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -180,7 +182,11 @@ class FolderFiles:
         self._clock = clock
         self._found_max_ms = found_max_ms
         self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="job-files")
-        self._key = secrets.token_bytes(32)
+        self._key = secrets.token_bytes(KEY_BYTES)
+
+    def sign_with(self, key: bytes) -> None:
+        """Sign addresses with a key that outlives this process, so that they do, too."""
+        self._key = key
 
     async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
         def put() -> None:
@@ -313,10 +319,25 @@ def _put_in_place(part: Path, path: Path) -> None:
     part.replace(path)
 
 
+def kept_key(path: Path) -> bytes:
+    """Return the key in a file that only this user may read; it is made when it is missing.
+
+    Raises:
+        OSError: It can't be read or made.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        key = path.read_bytes()
+        if len(key) == KEY_BYTES:
+            return key
+    key = secrets.token_bytes(KEY_BYTES)
+    _put_whole(path, key)
+    return key
+
+
 def _put_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

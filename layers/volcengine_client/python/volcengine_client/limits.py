@@ -99,7 +99,7 @@ SLICE_MARGIN_MS = 8_000  # of a worker's time that is kept for writing down what
 CALLBACK_URL_CHARACTERS_MAX = 2_048
 CALLBACK_RESOLVE_MAX_MS = 3_000  # to look up a callback's host while its job is submitted
 CALLBACK_SEND_MAX_MS = 10_000  # one try, from looking up the host to the status of its answer
-CALLBACK_ATTEMPTS_MAX = 10  # tries, the first one included
+CALLBACK_ATTEMPTS_MAX = 103  # tries, the first one included: those of a day
 CALLBACK_WAIT_MS = 10_000  # before the second try; doubled with each
 CALLBACK_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
 WEBHOOK_TOLERANCE_S = 300  # how far a callback's time may be from its receiver's
@@ -214,6 +214,13 @@ assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
 assert LOOK_MAX_MS + LOOK_RESERVE_MS < REQUEST_DEADLINE_MS < CLIENT_ANSWER_MS
+CALLBACK_DOUBLINGS = (CALLBACK_WAIT_MAX_MS // CALLBACK_WAIT_MS).bit_length()  # waits below the longest one
+CALLBACK_TRIED_MS = (
+    CALLBACK_WAIT_MS * (2**CALLBACK_DOUBLINGS - 1)
+    + (CALLBACK_ATTEMPTS_MAX - 1 - CALLBACK_DOUBLINGS) * CALLBACK_WAIT_MAX_MS
+)
+assert CALLBACK_WAIT_MS << (CALLBACK_DOUBLINGS - 1) <= CALLBACK_WAIT_MAX_MS < CALLBACK_WAIT_MS << CALLBACK_DOUBLINGS
+assert 86_400_000 <= CALLBACK_TRIED_MS < 86_400_000 + CALLBACK_WAIT_MAX_MS  # a receiver may be down over night
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
 assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_BYTES_MAX
 assert UPLOAD_PART_BYTES >= 2 * JOB_CHUNK_TASKS * UPLOAD_LINE_BYTES_MAX  # each part read is a step forward
