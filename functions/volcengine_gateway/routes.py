@@ -271,7 +271,8 @@ class Routes:
         """Tell of an account's jobs."""
         jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
         asked = turn.query
-        told = await jobs.list(account=asked.get("account"), app=asked.get("app"), after=asked.get("after"))
+        wanted = {name: asked.get(name) for name in ("account", "app", "state", "after")}
+        told = await jobs.list(**wanted)
         return answer_of_json(json.dumps(told))
 
     async def job(self, turn: Turn, job_id: str) -> Answer:

@@ -151,7 +151,9 @@ def test_the_functions_of_the_api_at_once_can_be_bounded_and_the_worker_s_are() 
     assert mapping(template, QUEUE)["ScalingConfig"] == {"MaximumConcurrency": 5}
 
 
-@pytest.mark.parametrize(("door", "more"), [("api", {"VOLCENGINE_TTS_DEAD_LETTERS"}), ("worker", {"VOLCENGINE_TTS_SLICE_MS"})])
+@pytest.mark.parametrize(
+    ("door", "more"), [("api", {"VOLCENGINE_TTS_DEAD_LETTERS"}), ("worker", {"VOLCENGINE_TTS_SLICE_MS"})]
+)
 def test_the_environment_holds_names_and_times_and_no_secret(
     door: str, more: set[str], any_stage: Mapping[str, Any]
 ) -> None:

@@ -25,6 +25,8 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
 from volcengine_client.limits import (
     AUDIO_URL_MS,
+    JOBS_LISTED_MAX,
+    JOBS_LOOKED_AT_MAX,
     STORE_CONNECT_MS,
     STORE_PATIENCE_MS,
     STORE_READ_MS,
@@ -43,6 +45,8 @@ from volcengine_gateway.jobs.store import (
     Stored,
     Turn,
     UploadAddress,
+    Wanted,
+    sorted_by,
 )
 from volcengine_gateway.settings import DAY_MS, JobSettings
 
@@ -274,33 +278,36 @@ class DynamoDBJobTable:
 
         return await self._requests.send(put)
 
-    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+    async def of_account(self, account: str, wanted: Wanted, *, after: str | None) -> JobList:
+        asked = _query_of(account, wanted, after)
+
         def query() -> JobList:
-            filtered: dict[str, Any] = {}
-            values: dict[str, Any] = {":account": {"S": account}}
-            if app is not None:
-                filtered = {"FilterExpression": "#app = :app", "ExpressionAttributeNames": {"#app": "app"}}
-                values[":app"] = {"S": app}
-            condition = "account = :account"
-            if after is not None:
-                condition += " AND sorted_by < :after"
-                values[":after"] = {"S": after}
-            jobs: list[Job] = []
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table_name,
-                IndexName=BY_ACCOUNT,
-                KeyConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                ScanIndexForward=False,
-                **filtered,
-            )
-            for page in pages:
-                jobs.extend(map(_job_of, page["Items"]))
-                if len(jobs) > limit:
-                    break
-            return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+            answer = self._client.query(TableName=self._table_name, IndexName=BY_ACCOUNT, **asked)
+            looked_at_up_to = answer["LastEvaluatedKey"]["sorted_by"]["S"] if "LastEvaluatedKey" in answer else None
+            return JobList.of([_job_of(item) for item in answer["Items"]], looked_at_up_to=looked_at_up_to)
 
         return await self._requests.send(query)
+
+
+def _query_of(account: str, wanted: Wanted, after: str | None) -> dict[str, Any]:
+    """Return one query of the index, which looks at a bounded number of items, youngest first."""
+    values: dict[str, Any] = {":account": {"S": account}}
+    condition = "account = :account"
+    if after is not None:
+        condition += " AND sorted_by < :after"
+        values[":after"] = {"S": after}
+    query = {
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": values,
+        "ScanIndexForward": False,
+        "Limit": JOBS_LISTED_MAX + 1 if wanted.is_all else JOBS_LOOKED_AT_MAX,
+    }
+    filters = {name: value for name, value in asdict(wanted).items() if value is not None}
+    if filters:
+        values |= {f":{name}": {"S": value} for name, value in filters.items()}
+        query["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
+        query["ExpressionAttributeNames"] = {f"#{name}": name for name in filters}
+    return query
 
 
 class DynamoDBTurns:
@@ -351,13 +358,9 @@ def _turn_of(item: Mapping[str, Any]) -> Turn:
     return Turn(told["digest"], int(told["until_ms"]), told["is_over"], told.get("leads_to"), told.get("token", ""))
 
 
-def _sorted_by(job: Job) -> str:
-    return f"{job.created_at_ms:015}{job.job_id}"
-
-
 def _item_of(job: Job) -> dict[str, Any]:
     told = {name: getattr(job, name) for name in FIELDS}
-    told |= {"sorted_by": _sorted_by(job), "expires_at": job.kept_until_s}
+    told |= {"state": job.state, "sorted_by": sorted_by(job), "expires_at": job.kept_until_s}
     serialize = TypeSerializer().serialize
     return {name: serialize(value) for name, value in told.items() if value is not None}
 

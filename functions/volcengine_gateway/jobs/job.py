@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from volcengine_client.errors import JobCancelledError, JobFailedError, JobLostError, VolcengineError, class_of
 from volcengine_client.limits import (
@@ -24,6 +24,7 @@ from volcengine_client.limits import (
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 CallbackState = Literal["none", "wanted", "announced", "delivered", "failed"]
 Verdict = Literal["delivered", "gone", "missed"]
 LOST = "the workers ended over and over on this job; send it again, or have the operator move its dead letter back"

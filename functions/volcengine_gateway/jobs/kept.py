@@ -68,9 +68,7 @@ class KeptSpeech:
         found = await asyncio.gather(*map(self._files.about, asked))
         return {name: _kept(name, about) for name, about in zip(asked, found, strict=True) if about is not None}
 
-    async def find_within(
-        self, names: Iterable[str], *, within_ms: int
-    ) -> tuple[Mapping[str, Kept], AbstractSet[str]]:
+    async def find_within(self, names: Iterable[str], *, within_ms: int) -> tuple[Mapping[str, Kept], AbstractSet[str]]:
         """Return which of any number of files are there, and those for which there was no time to look.
 
         Raises:

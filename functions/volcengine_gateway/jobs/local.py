@@ -19,9 +19,24 @@ from typing import TypeVar
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import InvalidRequestError, StoreError
-from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX, UPLOAD_URL_MS
+from volcengine_client.limits import (
+    AUDIO_URL_MS,
+    JOBS_LISTED_MAX,
+    JOBS_LOOKED_AT_MAX,
+    STORE_REQUESTS_MAX,
+    UPLOAD_URL_MS,
+)
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import LINES_TYPE, REPLACED, JobList, Stored, Turn, UploadAddress
+from volcengine_gateway.jobs.store import (
+    LINES_TYPE,
+    REPLACED,
+    JobList,
+    Stored,
+    Turn,
+    UploadAddress,
+    Wanted,
+    sorted_by,
+)
 
 T = TypeVar("T")
 
@@ -90,10 +105,16 @@ class SQLiteJobTable:
     async def write(self, job: Job) -> bool:
         return await self._send(lambda table: table.execute(WRITE, _row(job)).rowcount == 1)
 
-    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
-        asked = {"account": account, "app": app, "after": after, "limit": limit + 1}
-        jobs = [_job(row) for row in await self._send(lambda table: table.execute(LIST, asked).fetchall())]
-        return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+    async def of_account(self, account: str, wanted: Wanted, *, after: str | None) -> JobList:
+        most = JOBS_LISTED_MAX + 1 if wanted.state is None else JOBS_LOOKED_AT_MAX
+        asked = {"account": account, "app": wanted.app, "after": after, "limit": most}
+
+        def look(table: sqlite3.Connection) -> JobList:
+            jobs = [_job(row) for row in table.execute(LIST, asked)]
+            looked_at_up_to = sorted_by(jobs[-1]) if len(jobs) == most else None
+            return JobList.of([job for job in jobs if wanted.includes(job)], looked_at_up_to=looked_at_up_to)
+
+        return await self._send(look)
 
     async def open_jobs(self) -> list[str]:
         """Return the jobs that are not over, or of whose end somebody is to be told, the oldest first."""
@@ -153,7 +174,7 @@ def _row(job: Job) -> dict[str, object]:
         "revision": job.revision,
         "account": job.account,
         "app": job.app,
-        "sorted_by": _sorted_by(job),
+        "sorted_by": sorted_by(job),
         "kept_until_s": job.kept_until_s,
         "is_over": job.is_over and not job.is_to_be_told,
         "item": json.dumps(asdict(job)),
@@ -162,10 +183,6 @@ def _row(job: Job) -> dict[str, object]:
 
 def _job(row: tuple[str]) -> Job:
     return Job(**json.loads(row[0]))
-
-
-def _sorted_by(job: Job) -> str:
-    return f"{job.created_at_ms:015}{job.job_id}"
 
 
 class FolderFiles:

@@ -17,7 +17,6 @@ from volcengine_client.limits import (
     JOB_PAGE_TASKS,
     JOB_PAGE_TASKS_MAX,
     JOB_WRITE_ATTEMPTS_MAX,
-    JOBS_LISTED_MAX,
 )
 from volcengine_client.models import JobRequest, JobTerms, TaskError
 from volcengine_client.speech.text import characters_billed
@@ -35,9 +34,9 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import JOB_ID, Job, busy_ms, cancelled, status_url_of
+from volcengine_gateway.jobs.job import JOB_ID, JOB_STATES, Job, busy_ms, cancelled, status_url_of
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.store import JobStore, Wanted
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 
@@ -73,7 +72,7 @@ class Jobs:
         self._receivers = receivers or Receivers()
         self._kept_days = kept_days
         self._clock = clock
-        self.one_at_a_time = OneAtATime(store.turns, job_of=lambda job_id: self.store.table.get(job_id), clock=clock)
+        self.one_at_a_time = OneAtATime(store.turns, job_of=self._job_of, clock=clock)
 
     async def submit(
         self,
@@ -226,18 +225,27 @@ class Jobs:
             await announce(self.store, changed)
         return self.told(changed)
 
-    async def list(self, *, account: str | None, app: str | None, after: str | None) -> dict[str, Any]:
-        """Return an account's jobs, the youngest first.
+    async def list(
+        self, *, account: str | None, app: str | None, state: str | None, after: str | None
+    ) -> dict[str, Any]:
+        """Return an account's jobs, the youngest first: of one app, in one state, or all.
 
         Raises:
+            InvalidRequestError: `state` or `after` is none.
             StoreError: No answer in time.
         """
+        known_state = next((known for known in JOB_STATES if known == state), None)
+        if state is not None and known_state is None:
+            raise InvalidRequestError.of_field("state", f"state should be one of {', '.join(JOB_STATES)}")
         if after is not None and not LIST_AFTER.fullmatch(after):
             message = "after should be the next_after of a list of jobs"
             raise InvalidRequestError.of_field("after", message)
         pool = SERVER_POOL if account is None else f"account:{account}"
-        found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
+        found = await self.store.table.of_account(pool, Wanted(app, known_state), after=after)
         return {"jobs": [self.told(job) for job in found.jobs], "next_after": found.after}
+
+    async def _job_of(self, job_id: str) -> Job | None:
+        return await self.store.table.get(job_id)
 
     async def _known(self, job_id: str) -> Job:
         job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None

@@ -222,7 +222,7 @@ def test_the_function_of_the_api_takes_them_and_leaves_what_it_could_not_take(tm
 
 class _Unreachable(Messages):
     async def send(self, message: str, *, delay_ms: int = 0) -> None:
-        raise StoreError("out of reach")
+        raise StoreError(f"out of reach, for {message} in {delay_ms} ms")
 
 
 def _record(message: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from volcengine_client.models import TaskError, TaskResult
 
 Priority = Literal["interactive", "background"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 OVER = frozenset({"done", "failed", "cancelled"})
 

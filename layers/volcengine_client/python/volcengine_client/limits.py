@@ -36,6 +36,7 @@ JOB_CHUNK_TASKS = 100  # tasks that are read, and noted as finished, together
 JOB_PAGE_TASKS = 100  # results a page, unless the caller wants another number ...
 JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
 JOBS_LISTED_MAX = 100  # jobs a list
+JOBS_LOOKED_AT_MAX = 1_000  # jobs that are looked at for a list; of some kinds there may be few among them
 AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
 
 UPLOAD_BYTES_MAX = 128 * 1024 * 1024  # bytes a list of tasks that is uploaded: the most tasks, each with a long text
@@ -210,6 +211,7 @@ TEST_TIMES = PoolTimes(
 
 assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
+assert JOBS_LISTED_MAX < JOBS_LOOKED_AT_MAX
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
