@@ -104,7 +104,7 @@ class Stage:
         worker_visibility_ms: After which a message is handed out again whose worker never ended it.
         worker_memory_mib: Of the worker.
         worker_concurrency_max: Workers at once, which are also as many participants of the pools.
-        worker_attempts_max: How often a message is handed out before it goes to the dead letters.
+        worker_attempts_max: How often a message is handed out before it counts as lost.
         jobs_kept_days: From a job's beginning until it is forgotten, with its texts and results.
         speech_kept_days: From when audio was stored until it is deleted.
         log_level: Of the function.

@@ -25,6 +25,7 @@ def properties(template: Mapping[str, Any], logical_id: str) -> Mapping[str, Any
 
 def mapping(template: Mapping[str, Any], queue: str) -> Mapping[str, Any]:
     """Return what leads from a queue to the function that takes its messages."""
+    found: Mapping[str, Any]
     (found,) = (
         resource["Properties"]
         for resource in all_of(template, "Lambda::EventSourceMapping").values()

@@ -163,7 +163,7 @@ async def test_a_job_that_no_worker_comes_through_with_says_so_and_a_moved_messa
         queues.delete_message(QueueUrl=stack.dead_letter_queue, ReceiptHandle=letter["ReceiptHandle"])
 
     async def is_done() -> bool:
-        return (await told(gateway, address))["state"] == "done"
+        return bool((await told(gateway, address))["state"] == "done")
 
     await until(is_done, what="the moved message led to the job's end", within_ms=60_000, clock=CLOCK)
 
