@@ -122,20 +122,17 @@ class Invocations:
 
     def answer(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
         """Answer one event: a request, or messages from a queue."""
-        if "Records" in event:
-            return self._loop.run_until_complete(self._take(event))
+        if self._lost is not None and "Records" in event:
+            return self._loop.run_until_complete(self._take(event, self._lost))
         return self._loop.run_until_complete(self._answer(event, context))
 
-    async def _take(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        return _left_in_queue([record["messageId"] for record in event["Records"] if not await self._is_taken(record)])
+    async def _take(self, event: Mapping[str, Any], lost: LostJobs) -> dict[str, Any]:
+        return _left_in_queue(
+            [record["messageId"] for record in event["Records"] if not await self._is_taken(record, lost)]
+        )
 
-    async def _is_taken(self, record: Mapping[str, Any]) -> bool:
-        async def take() -> bool:
-            assert self._lost is not None
-            await self._lost.take(record["body"])
-            return True
-
-        return await guarded(take(), lambda error: self._failed(error, record["messageId"]))
+    async def _is_taken(self, record: Mapping[str, Any], lost: LostJobs) -> bool:
+        return await guarded(lost.take(record["body"]), lambda error: self._failed(error, record["messageId"]))
 
     def _failed(self, error: Exception, message_id: str) -> bool:
         note_failure(self._gateway.journal, error, message_id=message_id)

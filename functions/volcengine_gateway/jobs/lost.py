@@ -24,11 +24,14 @@ class LostJobs:
         self._store = store
         self._clock = clock
 
-    async def take(self, message: str) -> None:
+    async def take(self, message: str) -> bool:
         """Let a job say that it is lost, whoever waits be told, and keep the message. Safe to repeat.
 
         A try to call back stays pending, since it goes on when its message is moved back. A job whose letter was moved
         back while this comes a second time may be called lost again; its new message takes it up all the same.
+
+        Returns:
+            True: the message has done its duty.
 
         Raises:
             StoreError: No answer in time; the message should come again.
@@ -41,3 +44,4 @@ class LostJobs:
             if job is not None:
                 await announce(self._store, job)
         await self._store.dead_letters.send(message)
+        return True
