@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from volcengine_client.clock import SystemClock
 from volcengine_client.errors import JobFailedError
 from volcengine_gateway.jobs import aws as cloud
 from volcengine_gateway.jobs import local, store
@@ -49,7 +50,7 @@ def _in_dynamodb(_folder: Path) -> Tables:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
-    requests = cloud.Requests()
+    requests = cloud.Requests(clock=SystemClock())
     return Tables(
         cloud.DynamoDBJobTable("jobs", client=client, requests=requests),
         cloud.DynamoDBTurns("jobs", client=client, requests=requests),
