@@ -8,6 +8,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from volcengine_client.clock import Clock
