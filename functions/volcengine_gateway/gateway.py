@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from volcengine_client import __version__
 from volcengine_client.answer import Outcomes
@@ -23,8 +23,6 @@ from volcengine_client.errors import (
 from volcengine_client.limits import (
     CALL_TIME_ESTIMATED_MS,
     CALLERS_POOL_KEPT_MS,
-    LOOK_MAX_MS,
-    LOOK_RESERVE_MS,
     SERVER_REQUESTS_MAX,
     SERVER_STRANGERS_MAX,
 )
@@ -53,6 +51,7 @@ from volcengine_gateway.problems import UnknownRouteError
 from volcengine_gateway.report import report_of, slots_in_use, summary_of
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.settings import Settings
+from volcengine_gateway.told import FiguresTold, HealthTold, JobTold, PoolsTold
 from volcengine_gateway.voice import CountedSpeaker, Voice
 
 T = TypeVar("T")
@@ -194,12 +193,8 @@ class Gateway:
                 raise
             return await answer(renewed, keyring)
 
-    async def estimate(
-        self, request: BatchRequest, *, shown_admin_key: str | None, deadline_at_ms: int
-    ) -> dict[str, Any]:
-        """Return what a batch would cost and take, by *deadline_at_ms* of the monotonic clock; nothing is bought.
-
-        Calls that there is no time to look for are counted as such, and told as unchecked.
+    async def estimate(self, request: BatchRequest, *, shown_admin_key: str | None) -> FiguresTold:
+        """Return what a batch would cost and take; nothing is bought.
 
         Raises:
             AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says.
@@ -209,18 +204,14 @@ class Gateway:
         payer = self._payer_of(keyring, request, shown_admin_key)
         names: Sequence[str] = [str(index) for index in range(len(request.tasks))]
         found: Collection[str] = ()
-        unchecked: Collection[str] = ()
         if self._jobs is not None and payer.is_server:
             kept = KeptSpeech(self._jobs.store.files, account=payer.pool, key=keyring.naming_key)
             names = [kept.name_of(task) for task in request.tasks]
-            if request.cache:
-                left_ms = deadline_at_ms - self.clock.monotonic_ms() - LOOK_RESERVE_MS
-                found, unchecked = await kept.find_within(names, within_ms=min(LOOK_MAX_MS, left_ms))
+            found = await kept.find(names) if request.cache else ()
         return estimate_of(
             request.tasks,
             names,
             found,
-            unchecked,
             limit=payer.hold_max,
             call_ms=self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS,
         )
@@ -281,7 +272,7 @@ class Gateway:
 
     async def submit_job(
         self, request: JobRequest, *, shown_admin_key: str | None, idempotency_key: str | None = None
-    ) -> dict[str, Any]:
+    ) -> JobTold:
         """Accept a job.
 
         Raises:
@@ -338,8 +329,8 @@ class Gateway:
             self._health = (looked_at, json.dumps(await self._look()))
         return self._health[1]
 
-    async def _look(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+    async def _look(self) -> HealthTold:
+        told: HealthTold = {
             "status": "ok",
             "service": SERVICE,
             "version": __version__,
@@ -369,7 +360,8 @@ class Gateway:
         require_admin_key(await self._keys.keyring(), shown_admin_key)
         names = await self._table.names()
         told = [await self._told(name, summary_of) for name in names[:POOLS_LISTED_MAX]]
-        return json.dumps({"pools": [one for one in told if one], "pools_count": len(names)})
+        page: PoolsTold = {"pools": [one for one in told if one], "pools_count": len(names)}
+        return json.dumps(page)
 
     async def pool_report(self, name: str, *, shown_admin_key: str | None) -> str:
         """Return who holds and who waits in a pool, as JSON.

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from typing_extensions import TypedDict
 
 from volcengine_client.errors import AnswerFullError, InvalidRequestError, NoSlotInTimeError, class_of
-from volcengine_client.models import BatchRequest, BatchResponse, Ratio, TaskItem
+from volcengine_client.limits import SPEED_MAX, SPEED_MIN, VOICE_TYPE_CHARACTERS_MAX
+from volcengine_client.models import BatchRequest, BatchResponse, Printable, Ratio, Spoken, TaskItem
 from volcengine_gateway.problems import AudioTooLargeError, UnknownModelError, UnsupportedValueError, invalid
 
 PREFIX = "/v1/"  # of every path of OpenAI's
@@ -32,6 +34,11 @@ WOMEN = ("alloy", "coral", "marin", "nova", "sage", "shimmer")
 MEN = ("ash", "ballad", "cedar", "echo", "fable", "onyx", "verse")
 VOICES: Mapping[str, str] = dict.fromkeys(WOMEN, "BV001_streaming") | dict.fromkeys(MEN, "BV002_streaming")
 
+# In JSON Schema: a text, a voice's name, and that name in an object.
+SPOKEN = {"type": "string", **Spoken.schema}
+NAMED = {"type": "string", "minLength": 1, "maxLength": VOICE_TYPE_CHARACTERS_MAX, **Printable.schema}
+IDENTIFIED = {"type": "object", "properties": {"id": NAMED}, "required": ["id"], "additionalProperties": False}
+
 # What OpenAI calls the fields of a batch.
 _PARAMS = {"text": "input", "voice_type": "voice", "encoding": "response_format", "app": "OpenAI-Project"}
 
@@ -40,18 +47,63 @@ def _voice_id(voice: Any) -> Any:
     return voice["id"] if isinstance(voice, dict) and set(voice) == {"id"} else voice
 
 
+def _of(*known: str) -> Any:
+    """Say in JSON Schema which values can be done; the code says it in OpenAI's words."""
+    return WithJsonSchema({"type": "string", "enum": list(known)})
+
+
 class SpeechRequest(BaseModel):
-    """The body of `POST /v1/audio/speech`; a field that is null counts as missing."""
+    """The body of `POST /v1/audio/speech`; a field that is null counts as missing.
+
+    Attributes:
+        model: Any of these names is our only model; the voice alone decides how it is spoken.
+        input: The text, as in a task.
+        voice: One of OpenAI's names, one that the operator added, or a voice's id; as itself, or as `{"id": …}`.
+        response_format: How the audio is encoded; mp3 when it is left out.
+        speed: Ratio.
+        instructions: No voice here takes any.
+        stream_format: The file comes as a whole.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
-    model: str
-    input: str
-    voice: Annotated[str, BeforeValidator(_voice_id)]
-    response_format: str | None = None
-    speed: Ratio | None = None
-    instructions: str | None = None
-    stream_format: str | None = None
+    model: Annotated[str, _of(*MODELS)]
+    input: Annotated[str, WithJsonSchema(SPOKEN)]
+    voice: Annotated[str, BeforeValidator(_voice_id), WithJsonSchema({"anyOf": [NAMED, IDENTIFIED]})]
+    response_format: Annotated[str, _of(*ENCODINGS)] | None = None
+    speed: Annotated[Ratio, WithJsonSchema({"type": "number", "minimum": SPEED_MIN, "maximum": SPEED_MAX})] | None = (
+        None
+    )
+    instructions: Annotated[str, _of("")] | None = None
+    stream_format: Annotated[str, _of("audio")] | None = None
+
+
+class ModelTold(TypedDict):
+    """A model, as OpenAI tells of one.
+
+    Attributes:
+        id: Its name.
+        object: What this is.
+        created: Unix time.
+        owned_by: Who made it.
+    """
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelsTold(TypedDict):
+    """All models.
+
+    Attributes:
+        object: What this is.
+        data: They.
+    """
+
+    object: Literal["list"]
+    data: list[ModelTold]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +198,12 @@ def sound_in(response: BatchResponse) -> Sound:
     return Sound(result.audio, result.audio_url or "")
 
 
-def models() -> dict[str, Any]:
+def models() -> ModelsTold:
     """Return the names under which the model may be asked for, as OpenAI lists them."""
     return {"object": "list", "data": [model_of(name) for name in MODELS]}
 
 
-def model_of(name: str) -> dict[str, Any]:
+def model_of(name: str) -> ModelTold:
     """Return one of them.
 
     Raises:

@@ -168,10 +168,35 @@ class Answer:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is the same for everybody, as long as the process lives.
+
+    Attributes:
+        body: Text.
+        content_type: Of the body.
+        tag: Another one for another body.
+        headers: Beside these.
+    """
+
+    body: str
+    content_type: str
+    tag: str
+    headers: Headers = field(default_factory=dict)
+
+
 def answer_of_json(body: str, *, age_max_s: int | None = None) -> Answer:
     """Answer that all is well; with *age_max_s*, with what anybody may keep for so long."""
     headers = {} if age_max_s is None else {"Cache-Control": f"public, max-age={age_max_s}"}
     return Answer(HTTPStatus.OK, body, headers)
+
+
+def answer_of_page(page: Page, *, known: str, age_max_s: int) -> Answer:
+    """Answer with a page that stays as it is, or that the caller's copy, named by its tags in *known*, is that one."""
+    headers = {"Cache-Control": f"public, max-age={age_max_s}", "ETag": page.tag, **page.headers}
+    if page.tag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+        return Answer(HTTPStatus.NOT_MODIFIED, "", headers)
+    return Answer(HTTPStatus.OK, page.body, headers, content_type=page.content_type)
 
 
 def status_of_file(content: bytes | None) -> int:
@@ -276,6 +301,13 @@ def _status_of(
     error: type[VolcengineError], statuses: Mapping[type[VolcengineError], HTTPStatus] = STATUS
 ) -> HTTPStatus:
     return next(statuses[known] for known in error.__mro__ if known in statuses)
+
+
+def told_as(error: type[VolcengineError], *, is_openai: bool = False) -> tuple[HTTPStatus, str]:
+    """Return the status and the code with which errors of a class are told."""
+    if is_openai:
+        return _status_of(error, OPENAI_STATUS), OPENAI_CODES.get(error.code, error.code)
+    return _status_of(error), error.code
 
 
 def invalid(error: ValidationError) -> InvalidRequestError:

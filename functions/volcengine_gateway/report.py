@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing_extensions import TypedDict
 
 from volcengine_client.limits import PoolTimes
 from volcengine_client.pool.slots import SHUT, PoolState, is_free
@@ -93,12 +93,16 @@ class ParticipantTold(TypedDict):
     why: str
 
 
-class PoolReport(TypedDict):
+class WholePoolTold(TypedDict):
     """All of a pool, as `GET /pools/{pool}` tells it: no key, no text, no name of a caller but its app.
 
     Attributes:
-        now_ms: The table's time at the earliest; None when unknown.
+        pool: Its name.
+        limit: The account's; None before anybody has joined.
+        cap: None while the limit is not cut.
         why_cut: Why the limit is cut, in a sentence; None while it is not.
+        slots_in_use: Held and shut ones.
+        now_ms: The table's time at the earliest; None when unknown.
         slots: By number.
         participants: Those who wait in the order of the line, then the others.
     """
@@ -146,7 +150,7 @@ def slots_in_use(state: PoolState, *, now_lo_ms: int | None, times: PoolTimes) -
     return sum(not is_free(slot, now_lo_ms=now_lo_ms, times=times) for slot in state.slots.values())
 
 
-def report_of(name: str, state: PoolState, *, now_lo_ms: int | None, times: PoolTimes) -> PoolReport:
+def report_of(name: str, state: PoolState, *, now_lo_ms: int | None, times: PoolTimes) -> WholePoolTold:
     """Return all of a pool: its figures, its slots and its participants."""
     scene = Scene.of(state, now_lo_ms=now_lo_ms, times=times)
     last = len(state.queue) + 1

@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from volcengine_client.answer import answer_bytes_of
 from volcengine_client.errors import CallerError, InvalidRequestError, UnknownJobError
-from volcengine_client.limits import VOICES_AGE_MAX_S
+from volcengine_client.limits import DOCUMENT_AGE_MAX_S, VOICES_AGE_MAX_S
 from volcengine_client.models import BatchRequest, JobRequest, UploadedJobRequest, UploadRequest
 from volcengine_client.voice_list import warn, warnings_of
 from volcengine_gateway import openai
@@ -38,9 +38,12 @@ from volcengine_gateway.incoming import (
 from volcengine_gateway.jobs.service import UNKNOWN_JOB
 from volcengine_gateway.jobs.store import AUDIO_TYPES
 from volcengine_gateway.journal import Answered
+from volcengine_gateway.openapi.document import document_page
+from volcengine_gateway.openapi.page import docs_page
 from volcengine_gateway.problems import (
     Answer,
     MethodNotAllowedError,
+    Page,
     Shape,
     UnknownRouteError,
     answer_of_accepted,
@@ -53,8 +56,10 @@ from volcengine_gateway.problems import (
     answer_of_json,
     answer_of_methods,
     answer_of_openai_error,
+    answer_of_page,
     guarded,
 )
+from volcengine_gateway.told import EstimateTold, taken_on
 from volcengine_gateway.voice_page import voice_page
 
 READ = ("GET", "HEAD")
@@ -166,6 +171,8 @@ class Routes:
         self._resolver = Resolver()
         self._resolver.not_found(self._no_route)
         self._add("/", READ, self.health)
+        self._add("/openapi.json", READ, self.document)
+        self._add("/docs", READ, self.docs)
         self._add("/voices", READ, self.voices)
         self._add("/generate-batch", ("POST",), self.generate_batch)
         self._add("/jobs", ("POST",), self.submit_job)
@@ -198,6 +205,18 @@ class Routes:
     async def health(self, _turn: Turn) -> Answer:
         """Tell that the service lives, and how busy it is."""
         return answer_of_json(await self._gateway.health())
+
+    async def document(self, turn: Turn) -> Answer:
+        """Describe the routes, to anybody."""
+        return await self._kept(turn, document_page)
+
+    async def docs(self, turn: Turn) -> Answer:
+        """Describe the routes for people, to anybody."""
+        return await self._kept(turn, docs_page)
+
+    async def _kept(self, turn: Turn, page: Callable[[], Page]) -> Answer:
+        known = turn.headers.get("if-none-match", "")
+        return answer_of_page(await asyncio.to_thread(page), known=known, age_max_s=DOCUMENT_AGE_MAX_S)
 
     async def voices(self, turn: Turn) -> Answer:
         """Tell which voices there are, to anybody."""
@@ -240,8 +259,8 @@ class Routes:
             told = await self._gateway.submit_job(
                 request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
             )
-        told |= {"warnings": warnings} if (warnings := warnings_of(request.tasks)) else {}
-        return answer_of_accepted(json.dumps(told), location=told["status_url"])
+        taken = taken_on(told, warnings_of(request.tasks))
+        return answer_of_accepted(json.dumps(taken), location=told["status_url"])
 
     async def _upload(self, turn: Turn, request: UploadRequest | UploadedJobRequest) -> Answer:
         """Hand out an address to upload tasks to, or take on a job whose tasks were uploaded."""
@@ -264,15 +283,15 @@ class Routes:
     async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:
         """Tell what a batch would cost and take."""
         shown = admin_key_in(turn.headers)
-        told = await self._gateway.estimate(request, shown_admin_key=shown, deadline_at_ms=self._deadline_at_ms(turn))
-        return answer_of_json(json.dumps({**told, "warnings": warnings_of(request.tasks)}))
+        told = await self._gateway.estimate(request, shown_admin_key=shown)
+        estimate: EstimateTold = {**told, "warnings": warnings_of(request.tasks)}
+        return answer_of_json(json.dumps(estimate))
 
     async def jobs(self, turn: Turn) -> Answer:
         """Tell of an account's jobs."""
         jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
         asked = turn.query
-        wanted = {name: asked.get(name) for name in ("account", "app", "state", "after")}
-        told = await jobs.list(**wanted)
+        told = await jobs.list(account=asked.get("account"), app=asked.get("app"), after=asked.get("after"))
         return answer_of_json(json.dumps(told))
 
     async def job(self, turn: Turn, job_id: str) -> Answer:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from volcengine_client.errors import InvalidRequestError
 from volcengine_client.limits import VOICES_PAGE, VOICES_PAGE_MAX
 from volcengine_client.voice_list import voices
+from volcengine_gateway.told import VoicesTold
 
 FILTERS = ("language", "gender", "family", "q")
 KNOWN = (*FILTERS, "limit", "after")
@@ -32,9 +33,9 @@ def voice_page(query: Mapping[str, str]) -> str:
     after = query.get("after", "")
     left = [voice for voice in found if voice.id > after]
     page = left[: int(limit)]
-    told = {
-        "voices": [asdict(voice) for voice in page],
+    told: VoicesTold = {
+        "voices": page,
         "count": len(found),
         "next_after": page[-1].id if len(page) < len(left) else None,
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(told, ensure_ascii=False, default=asdict)

@@ -19,6 +19,7 @@ from volcengine_gateway.jobs.receivers import Receivers, Reply
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.journal import CalledBack, Journal
 from volcengine_gateway.secret import Keys
+from volcengine_gateway.told import CallbackTold
 
 VERSION = 1  # of the message
 
@@ -156,7 +157,7 @@ def told_of_end(job: Job) -> dict[str, object]:
     }
 
 
-def told_of_callback(job: Job) -> dict[str, object] | None:
+def told_of_callback(job: Job) -> CallbackTold | None:
     """Return how a job's callback stands; None when nobody wanted one."""
     if job.callback_state == "none":
         return None

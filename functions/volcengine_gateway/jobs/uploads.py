@@ -11,7 +11,6 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import BatchTooLargeError, InvalidRequestError, StoreError
@@ -31,8 +30,9 @@ from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.service import Jobs, Tally, payer_of_job
 from volcengine_gateway.jobs.store import Files, Stored
 from volcengine_gateway.jobs.task_lines import Mark, TaskLines
-from volcengine_gateway.jobs.turn import Same, digest_of
+from volcengine_gateway.jobs.turn import OneAtATime, Same, digest_of
 from volcengine_gateway.secret import Keys
+from volcengine_gateway.told import JobTakenTold, JobTold, UploadTold, taken_on
 
 ROUTE = "jobs"
 NO_LIST = (
@@ -76,9 +76,9 @@ class Uploads:
         self._keys = keys
         self._store = jobs.store
         self._clock = clock
-        self._one_at_a_time = jobs.one_at_a_time
+        self._one_at_a_time = OneAtATime(jobs.store.turns, clock=clock)
 
-    def hand_out(self, request: UploadRequest) -> dict[str, Any]:
+    def hand_out(self, request: UploadRequest) -> UploadTold:
         """Return an address to which a list may be PUT, by whoever has it. Nothing is kept before that."""
         upload_id = secrets.token_hex(16)
         address = self._store.files.upload_address(upload_file(upload_id), byte_count=request.bytes)
@@ -100,7 +100,7 @@ class Uploads:
         shown_admin_key: str | None,
         idempotency_key: str | None,
         deadline_at_ms: int,
-    ) -> dict[str, Any]:
+    ) -> JobTold | JobTakenTold:
         """Begin the job of an uploaded list. Safe to repeat: the same upload is one job, whatever was lost before.
 
         Raises:
@@ -125,7 +125,7 @@ class Uploads:
             raise StoreError(LATE) from exc
         finally:
             await self._one_at_a_time.end(same, job_id=None if job is None else job.job_id)
-        return self._jobs.told(job) | ({"warnings": warnings} if warnings else {})
+        return taken_on(self._jobs.told(job), warnings)
 
     async def _begun(
         self, request: UploadedJobRequest, payer: Payer, digest: str, *, until_ms: int
@@ -142,7 +142,7 @@ class Uploads:
             job = made if await self._store.table.add_once(made) else await self._store.table.get(made.job_id)
         if job is None or job.digest != digest:
             raise InvalidRequestError.of_field("upload_id", OTHER_JOB if job and job.digest else NO_LIST)
-        if job.is_lost or (job.started_at_ms is None and not job.is_over):
+        if job.started_at_ms is None and not job.is_over:
             await self._store.queue.send(job.job_id)  # once more does no harm, and the first may never have been sent
         return job, warnings
 

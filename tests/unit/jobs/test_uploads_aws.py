@@ -26,6 +26,8 @@ SETTINGS = JobSettings(
     queue_url="https://queue",
     jobs_kept_days=7,
     speech_kept_days=30,
+    attempts_max=5,
+    visibility_ms=130_000,
 )
 
 

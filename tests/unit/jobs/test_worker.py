@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,7 +188,7 @@ async def test_an_error_for_good_is_that_tasks_outcome(workshop: Workshop) -> No
     )
     job_id = await workshop.submit(_texts(10))
     await workshop.slice(job_id)
-    told = await workshop.jobs.show(job_id, after=None, limit=None)
+    told: Any = await workshop.jobs.show(job_id, after=None, limit=None)
 
     assert (told["state"], told["done"], told["failed"]) == ("done", 9, 1)
     assert told["results"][3]["error"]["code"] == "text_refused"
@@ -218,7 +219,7 @@ async def test_a_job_that_never_moves_is_over_in_the_end(workshop: Workshop, mon
     job_id = await workshop.submit(_texts(2))
     for _ in range(JOB_STALLS_MAX):
         await workshop.slice(job_id)
-    told = await workshop.jobs.show(job_id, after=None, limit=None)
+    told: Any = await workshop.jobs.show(job_id, after=None, limit=None)
 
     assert told["state"] == "failed"
     assert [result["error"]["code"] for result in told["results"]] == ["upstream_unavailable"] * 2
@@ -229,7 +230,7 @@ async def test_a_rejected_login_ends_the_job(workshop: Workshop) -> None:
     workshop.voice.outcome = lambda _login, _task: LoginRejectedError("rejected")
     job_id = await workshop.submit(_texts(30))
     await workshop.slice(job_id)
-    told = await workshop.jobs.show(job_id, after=None, limit="1")
+    told: Any = await workshop.jobs.show(job_id, after=None, limit="1")
 
     assert (told["state"], told["error"]["code"]) == ("failed", "login_rejected")
     assert len(workshop.voice.spoken) <= 10
@@ -251,7 +252,7 @@ async def test_no_call_starts_after_a_jobs_deadline(workshop: Workshop) -> None:
     job_id = await workshop.submit(_texts(5), deadline_s=10)
     workshop.clock.ahead_ms += 11_000
     await workshop.slice(job_id)
-    told = await workshop.jobs.show(job_id, after=None, limit=None)
+    told: Any = await workshop.jobs.show(job_id, after=None, limit=None)
 
     assert told["state"] == "failed"
     assert not workshop.voice.spoken
@@ -263,6 +264,19 @@ async def test_a_job_uses_no_more_slots_than_its_caller_wants(workshop: Workshop
     await workshop.slice(job_id)
 
     assert workshop.voice.peak[SERVER_LOGIN.app_id] == 3
+
+
+async def test_a_job_whose_workers_all_vanish_says_so(workshop: Workshop) -> None:
+    job_id = await workshop.submit(_texts(2))
+    work = asyncio.create_task(workshop.slice(job_id, attempt=5))
+    await workshop.until(lambda: bool(workshop.voice.spoken))
+    work.cancel()
+    await asyncio.wait({work})
+    workshop.clock.ahead_ms += 61_000
+    told: Any = await workshop.jobs.show(job_id, after=None, limit=None)
+
+    assert told["state"] == "failed"
+    assert "dead-letter" in told["error"]["message"]
 
 
 async def test_a_job_whose_release_was_written_and_not_answered_goes_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 import unicodedata
 from dataclasses import field
@@ -14,11 +15,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
+    StrictBool,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs, PydanticCustomError
+from pydantic_core import ArgsKwargs, CoreSchema, PydanticCustomError
 
 from volcengine_client.errors import VolcengineError
 from volcengine_client.limits import (
@@ -55,9 +59,22 @@ POSITIONAL = ("task_id", "text", "voice_type", "output_filename")  # the order o
 _WIRE = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
-def _no_boolean(value: Any) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Checked(AfterValidator):
+    """A check of ours, and as much of it as JSON Schema can say."""
+
+    schema: dict[str, Any] = dataclasses.field(hash=False)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, describe: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return what is known of the value without the check, and what the check adds."""
+        return describe(core) | self.schema
+
+
+def _no_boolean(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("number", "Input should be a number, not a boolean")
+    if isinstance(value, str) and info.mode == "json":  # elsewhere, as in a table, all is text
+        raise PydanticCustomError("number", "Input should be a number, not a string")
     return value
 
 
@@ -120,15 +137,27 @@ def _encoded_as_named(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _text_or_prompt(schema: dict[str, Any]) -> None:
+    """Say in JSON Schema that a task has a text under one of its two names."""
+    text = schema["properties"]["text"]
+    del text["default"]
+    schema["properties"]["prompt"] = {**text, "description": "The text, under the name that earlier callers used."}
+    schema["oneOf"] = [{"required": ["text"]}, {"required": ["prompt"]}]
+
+
 def _refused_field(field: str, reason: PydanticCustomError) -> ValidationError:
     return ValidationError.from_exception_data("TaskItem", [{"type": reason, "loc": (field,), "input": None}])
 
 
 Ratio = Annotated[float, BeforeValidator(_no_boolean)]
-Printable = AfterValidator(_printable)
+Printable = Checked(_printable, {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+Spoken = Checked(
+    _spoken, {"minLength": 1, "maxLength": TEXT_BYTES_MAX, "pattern": r"^[^\ufffd]*[^\s\ufffd][^\ufffd]*$"}
+)
+FileName = Checked(_file_name, {"pattern": r'^[^<>:"/\\|?*\u0000-\u001f\u007f-\u009f]+$'})
 
 
-@dataclass(config=_WIRE)
+@dataclass(config=ConfigDict(**_WIRE, json_schema_extra=_text_or_prompt))
 class TaskItem:
     """One text to speak.
 
@@ -155,13 +184,12 @@ class TaskItem:
     """
 
     task_id: Annotated[str, Field(min_length=1, max_length=TASK_ID_CHARACTERS_MAX), Printable] | None = None
-    text: Annotated[str, Field(validate_default=True), AfterValidator(_spoken)] = field(default="", repr=False)
+    text: Annotated[str, Field(validate_default=True), Spoken] = field(default="", repr=False)
     voice_type: Annotated[str, Field(min_length=1, max_length=VOICE_TYPE_CHARACTERS_MAX), Printable] = (
         VOICE_TYPE_DEFAULT
     )
     output_filename: (
-        Annotated[str, Field(min_length=1, max_length=FILE_NAME_CHARACTERS_MAX), Printable, AfterValidator(_file_name)]
-        | None
+        Annotated[str, Field(min_length=1, max_length=FILE_NAME_CHARACTERS_MAX), Printable, FileName] | None
     ) = None
     encoding: Literal["mp3", "wav", "pcm", "ogg_opus"] = field(default="mp3", kw_only=True)
     sample_rate: Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000] | None = field(
@@ -199,6 +227,12 @@ class Credentials(BaseModel):
 
     App id and access key come together or not at all; a half pair is a `CredentialsError` of the gateway, not of
     this shape, since it answers 400. An API key may stand alone.
+
+    Attributes:
+        volcengine_tts_appid: The app id in the console.
+        volcengine_tts_access_key: Its access key, also called access token.
+        volcengine_tts_api_key: The key of the newer console, instead of both.
+        volcengine_tts_concurrency: How many slots the request holds at most.
     """
 
     model_config = _WIRE
@@ -216,18 +250,29 @@ class Credentials(BaseModel):
 
 
 class RequestTerms(BaseModel):
-    """Who pays for tasks, whose share they take from, and whether what was spoken before will do."""
+    """Who pays for tasks, whose share they take from, and whether what was spoken before will do.
+
+    Attributes:
+        credentials: Of an account that is not the gateway's; or only how many slots are wanted.
+        account: One of the gateway's accounts; None: its main one.
+        app: Whose share of the pool it takes from.
+        cache: Whether audio that was spoken before will do.
+    """
 
     model_config = _WIRE
 
     credentials: Credentials | None = None
     account: Annotated[str, Field(min_length=1, max_length=APP_CHARACTERS_MAX)] | None = None
     app: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=APP_CHARACTERS_MAX)] = "default"
-    cache: bool = True
+    cache: StrictBool = True
 
 
 class BatchRequest(RequestTerms):
-    """The body of `POST /generate-batch`."""
+    """The body of `POST /generate-batch`.
+
+    Attributes:
+        tasks: At most 1,000.
+    """
 
     tasks: Annotated[list[TaskItem], Field(max_length=TASKS_MAX)]
 
@@ -367,7 +412,12 @@ class Characters(BaseModel):
 
 
 class JobPointer(BaseModel):
-    """A job, and where to ask for it."""
+    """A job, and where to ask for it.
+
+    Attributes:
+        job_id: By which it is asked for.
+        status_url: Where.
+    """
 
     job_id: str
     status_url: str
