@@ -21,7 +21,7 @@ from infra.layers import Layers
 from infra.log_group import KeptLog
 from infra.pool_table import PoolTable
 from infra.speech_bucket import JOBS, SPEECH, SpeechBucket
-from infra.stages import POOL_OF_THE_SERVER, Stage
+from infra.stages import LOST_CONCURRENCY_MAX, POOL_OF_THE_SERVER, Stage
 
 SERVICE = "volcengine-concurrent-tts"
 
@@ -40,7 +40,7 @@ class GatewayStack(Stack):
             "ApiFunction",
             door=_api_door(stage),
             architecture=stage.architecture,
-            environment=self._environment(),
+            environment={**self._environment(), "VOLCENGINE_TTS_DEAD_LETTERS": self._queue.dead_letters.queue_url},
             layers=layers.versions,
             log_group=self._api_log.group,
         )
@@ -57,8 +57,15 @@ class GatewayStack(Stack):
             self,
             "JobFeed",
             queue=self._queue.queue,
-            worker=self._worker.function,
+            taker=self._worker.function,
             concurrency_max=stage.worker_concurrency_max,
+        )
+        self._lost_feed = JobFeed(
+            self,
+            "LostFeed",
+            queue=self._queue.lost,
+            taker=self._api_function.function,
+            concurrency_max=LOST_CONCURRENCY_MAX,
         )
         self._api = HttpApi(
             self,
@@ -109,8 +116,6 @@ class GatewayStack(Stack):
             "VOLCENGINE_TTS_JOB_QUEUE": self._queue.queue.queue_url,
             "VOLCENGINE_TTS_JOBS_KEPT_DAYS": str(self._stage.jobs_kept_days),
             "VOLCENGINE_TTS_SPEECH_KEPT_DAYS": str(self._stage.speech_kept_days),
-            "VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX": str(self._stage.worker_attempts_max),
-            "VOLCENGINE_TTS_WORKER_VISIBILITY_MS": str(self._stage.worker_visibility_ms),
             "VOLCENGINE_TTS_UPSTREAM_CALL_MAX_MS": str(times.upstream_call_max_ms),
             "VOLCENGINE_TTS_SKEW_MS": str(times.skew_ms),
             "VOLCENGINE_TTS_SEND_MAX_MS": str(times.send_max_ms),
@@ -135,24 +140,16 @@ class GatewayStack(Stack):
     def _grant(self) -> None:
         """Allow what the code calls, by action; traces are allowed by each function's tracing itself."""
         pools, queue = self._pools.table.table_arn, self._queue.queue.queue_arn
+        taking = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
         for door, log in ((self._api_function, self._api_log), (self._worker, self._worker_log)):
             _allow(door, ["logs:CreateLogStream", "logs:PutLogEvents"], log.group.log_group_arn)
             _allow(door, ["secretsmanager:GetSecretValue"], self._account.secret.secret_arn)
             _allow(door, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], pools)
             self._grant_jobs(door)
         _allow(self._api_function, ["dynamodb:Scan"], pools)
-        _allow(self._api_function, ["sqs:SendMessage"], queue)
-        _allow(
-            self._worker,
-            [
-                "sqs:ChangeMessageVisibility",
-                "sqs:DeleteMessage",
-                "sqs:GetQueueAttributes",
-                "sqs:ReceiveMessage",
-                "sqs:SendMessage",
-            ],
-            queue,
-        )
+        _allow(self._api_function, ["sqs:SendMessage"], queue, self._queue.dead_letters.queue_arn)
+        _allow(self._api_function, taking, self._queue.lost.queue_arn)
+        _allow(self._worker, ["sqs:ChangeMessageVisibility", *taking, "sqs:SendMessage"], queue)
 
     def _grant_jobs(self, door: DoorFunction) -> None:
         _allow(
@@ -180,6 +177,7 @@ class GatewayStack(Stack):
             "JobTableName": self._jobs.table.table_name,
             "BucketName": self._bucket.bucket.bucket_name,
             "JobQueueUrl": self._queue.queue.queue_url,
+            "LostQueueUrl": self._queue.lost.queue_url,
             "DeadLetterQueueUrl": self._queue.dead_letters.queue_url,
         }
         if self._api.domain_target:

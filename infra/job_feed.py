@@ -1,4 +1,4 @@
-"""The way from the queue to the worker."""
+"""The way from a queue to the function that takes its messages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from constructs import Construct
 
 
 class JobFeed(Construct):
-    """Lambda reads the queue with the worker's own role, and starts a worker for each message.
+    """Lambda reads the queue with the function's own role, and starts one for each message.
 
     The CDK's event source would do the same, and grant on the way what nobody calls; the stack grants what is needed.
 
     Attributes:
-        mapping: One message an invocation. The worker says which of them failed; those stay in the queue.
+        mapping: One message an invocation. The function says which of them failed; those stay in the queue.
     """
 
     def __init__(
@@ -22,14 +22,14 @@ class JobFeed(Construct):
         construct_id: str,
         *,
         queue: sqs.IQueue,
-        worker: lambda_.IFunction,
+        taker: lambda_.IFunction,
         concurrency_max: int,
     ) -> None:
         super().__init__(scope, construct_id)
         self.mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",
-            target=worker,
+            target=taker,
             event_source_arn=queue.queue_arn,
             batch_size=1,
             report_batch_item_failures=True,

@@ -38,6 +38,9 @@ RETENTION_DAYS = (1, 7, 30, 90, 365)
 WORKER_END_MS = 15_000  # kept after a slice: what it began is stored, and the rest is handed on
 MESSAGES_KEPT_DAYS = 4  # in the queue of the jobs
 DEAD_LETTERS_KEPT_DAYS = 14  # counted from when they were first sent; SQS keeps nothing longer
+LOST_VISIBILITY_MS = 60_000  # after which a lost message is handed out again whose function never took it
+LOST_TAKES_MAX = 1_000  # how often, most of a day; SQS takes no more
+LOST_CONCURRENCY_MAX = 2  # functions at once that take lost messages; Lambda takes no fewer
 
 Architecture = Literal["arm64", "x86_64"]
 CallersCredentials = Literal["anyone", "with_admin_key", "off"]
@@ -101,7 +104,7 @@ class Stage:
         worker_visibility_ms: After which a message is handed out again whose worker never ended it.
         worker_memory_mib: Of the worker.
         worker_concurrency_max: Workers at once, which are also as many participants of the pools.
-        worker_attempts_max: How often a message is handed out before it goes to the dead letters.
+        worker_attempts_max: How often a message is handed out before it counts as lost.
         jobs_kept_days: From a job's beginning until it is forgotten, with its texts and results.
         speech_kept_days: From when audio was stored until it is deleted.
         log_level: Of the function.
@@ -173,7 +176,8 @@ class Stage:
         # A message is handed out again only when its worker is dead: two would speak the same slice.
         assert self.worker_timeout_ms < self.worker_visibility_ms
         assert self.worker_timeout_ms <= 900_000, "Lambda gives no more"
-        assert self.worker_visibility_ms <= 3_600_000, "the gateway takes no longer times"
+        assert self.worker_visibility_ms <= 3_600_000, "a dead worker's job should not wait longer"
+        assert self.function_timeout_ms < LOST_VISIBILITY_MS, "the same for a lost message"
         assert self.worker_timeout_ms % 1_000 == self.worker_visibility_ms % 1_000 == 0, "both count whole seconds"
 
     def _assert_work_is_bounded(self) -> None:

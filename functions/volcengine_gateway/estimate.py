@@ -13,7 +13,13 @@ from volcengine_gateway.told import FiguresTold, RefusedTold, told_of
 
 
 def estimate_of(
-    tasks: Sequence[TaskItem], names: Sequence[str], found: Collection[str], *, limit: int, call_ms: int
+    tasks: Sequence[TaskItem],
+    names: Sequence[str],
+    found: Collection[str],
+    unchecked: Collection[str] = (),
+    *,
+    limit: int,
+    call_ms: int,
 ) -> FiguresTold:
     """Return what would be called, saved and refused.
 
@@ -21,6 +27,7 @@ def estimate_of(
         tasks: Of the batch.
         names: What each task's sound is known by; equal ones are spoken once.
         found: Those that were spoken before.
+        unchecked: Those of which nobody knows whether they were.
         limit: Calls at once.
         call_ms: How long a call takes on average.
     """
@@ -43,6 +50,7 @@ def estimate_of(
         "dry_run": True,
         "tasks": len(tasks),
         "calls": len(called),
+        "unchecked": sum(name in unchecked for name in called),
         "saved": saved_count,
         "refused": refused,
         "characters": {"bought": products.total(), "saved": saved_characters, "by_product": dict(products)},

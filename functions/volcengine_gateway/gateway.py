@@ -23,6 +23,8 @@ from volcengine_client.errors import (
 from volcengine_client.limits import (
     CALL_TIME_ESTIMATED_MS,
     CALLERS_POOL_KEPT_MS,
+    LOOK_MAX_MS,
+    LOOK_RESERVE_MS,
     SERVER_REQUESTS_MAX,
     SERVER_STRANGERS_MAX,
 )
@@ -193,8 +195,10 @@ class Gateway:
                 raise
             return await answer(renewed, keyring)
 
-    async def estimate(self, request: BatchRequest, *, shown_admin_key: str | None) -> FiguresTold:
-        """Return what a batch would cost and take; nothing is bought.
+    async def estimate(self, request: BatchRequest, *, shown_admin_key: str | None, deadline_at_ms: int) -> FiguresTold:
+        """Return what a batch would cost and take, by *deadline_at_ms* of the monotonic clock; nothing is bought.
+
+        Calls that there is no time to look for are counted as such, and told as unchecked.
 
         Raises:
             AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says.
@@ -204,14 +208,18 @@ class Gateway:
         payer = self._payer_of(keyring, request, shown_admin_key)
         names: Sequence[str] = [str(index) for index in range(len(request.tasks))]
         found: Collection[str] = ()
+        unchecked: Collection[str] = ()
         if self._jobs is not None and payer.is_server:
             kept = KeptSpeech(self._jobs.store.files, account=payer.pool, key=keyring.naming_key)
             names = [kept.name_of(task) for task in request.tasks]
-            found = await kept.find(names) if request.cache else ()
+            if request.cache:
+                left_ms = deadline_at_ms - self.clock.monotonic_ms() - LOOK_RESERVE_MS
+                found, unchecked = await kept.find_within(names, within_ms=min(LOOK_MAX_MS, left_ms))
         return estimate_of(
             request.tasks,
             names,
             found,
+            unchecked,
             limit=payer.hold_max,
             call_ms=self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS,
         )

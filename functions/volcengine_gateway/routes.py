@@ -283,7 +283,7 @@ class Routes:
     async def _estimate(self, turn: Turn, request: BatchRequest) -> Answer:
         """Tell what a batch would cost and take."""
         shown = admin_key_in(turn.headers)
-        told = await self._gateway.estimate(request, shown_admin_key=shown)
+        told = await self._gateway.estimate(request, shown_admin_key=shown, deadline_at_ms=self._deadline_at_ms(turn))
         estimate: EstimateTold = {**told, "warnings": warnings_of(request.tasks)}
         return answer_of_json(json.dumps(estimate))
 
@@ -291,7 +291,8 @@ class Routes:
         """Tell of an account's jobs."""
         jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
         asked = turn.query
-        told = await jobs.list(account=asked.get("account"), app=asked.get("app"), after=asked.get("after"))
+        wanted = {name: asked.get(name) for name in ("account", "app", "state", "after")}
+        told = await jobs.list(**wanted)
         return answer_of_json(json.dumps(told))
 
     async def job(self, turn: Turn, job_id: str) -> Answer:

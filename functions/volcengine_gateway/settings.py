@@ -104,8 +104,7 @@ class JobSettings:
         queue_url: Of the messages to workers.
         jobs_kept_days: How long a job is kept.
         speech_kept_days: How long audio is kept after it was spoken.
-        attempts_max: How often a message is delivered before it ends in the dead-letter queue.
-        visibility_ms: How long after a worker's death its message is delivered again.
+        dead_letters_url: Of the queue of messages that no worker came through with; None: this function keeps none.
     """
 
     table: str
@@ -113,8 +112,7 @@ class JobSettings:
     queue_url: str
     jobs_kept_days: int
     speech_kept_days: int
-    attempts_max: int
-    visibility_ms: int
+    dead_letters_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,8 +361,7 @@ class _Given:
             queue_url=self.required("VOLCENGINE_TTS_JOB_QUEUE"),
             jobs_kept_days=self.jobs_kept_days(),
             speech_kept_days=self.speech_kept_days(),
-            attempts_max=self.integer("VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX", 5, most=1_000),
-            visibility_ms=self.integer("VOLCENGINE_TTS_WORKER_VISIBILITY_MS", 130_000, most=TIME_MAX_MS),
+            dead_letters_url=self.text("VOLCENGINE_TTS_DEAD_LETTERS"),
         )
 
     def jobs_kept_days(self) -> int:

@@ -220,6 +220,7 @@ class FiguresTold(TypedDict):
         dry_run: Always true.
         tasks: Of the batch.
         calls: To the upstream, when none has to be repeated.
+        unchecked: Calls of which there was no time to see whether they were made before.
         saved: Tasks whose audio is found, or equal to another's.
         refused: Tasks that would fail.
         characters: What they cost.
@@ -230,6 +231,7 @@ class FiguresTold(TypedDict):
     dry_run: Literal[True]
     tasks: int
     calls: int
+    unchecked: int
     saved: int
     refused: list[RefusedTold]
     characters: CostTold

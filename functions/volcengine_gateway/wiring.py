@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from volcengine_client.clock import Clock
@@ -13,8 +13,9 @@ from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
 from volcengine_gateway.jobs.callbacks import Callbacks
 from volcengine_gateway.jobs.errands import Errands
+from volcengine_gateway.jobs.lost import LostJobs
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
 from volcengine_gateway.journal import Journal, note_failure
@@ -42,10 +43,8 @@ def gateway_of(
 
 def jobs_of(store: JobStore, settings: JobSettings, *, clock: Clock, callback_test_hosts: frozenset[str]) -> Jobs:
     """Return the jobs in a store."""
-    times = JobTimes(
-        kept_days=settings.jobs_kept_days, attempts_max=settings.attempts_max, visibility_ms=settings.visibility_ms
-    )
-    return Jobs(store, times=times, clock=clock, receivers=Receivers(callback_test_hosts))
+    receivers = Receivers(callback_test_hosts)
+    return Jobs(store, kept_days=settings.jobs_kept_days, clock=clock, receivers=receivers)
 
 
 def errands_of(
@@ -80,8 +79,9 @@ class Deliveries:
 
     async def _work(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
         await self._errands.begin_invocation()
-        again = [record["messageId"] for record in event["Records"] if not await self._is_done(record, context)]
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in again]}
+        return _left_in_queue(
+            [record["messageId"] for record in event["Records"] if not await self._is_done(record, context)]
+        )
 
     async def _is_done(self, record: Mapping[str, Any], context: TimeLeft) -> bool:
         remaining_ms = context.get_remaining_time_in_millis()
@@ -98,21 +98,45 @@ class Deliveries:
         return False
 
 
+def _left_in_queue(message_ids: Sequence[str]) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
+
+
 class Invocations:
     """Lambda's way in: one event loop serves all invocations of a process, one after another.
 
     Connections and what is known of the pools survive between them; what may have gone stale while the process was
     frozen is dropped first.
+
+    Args:
+        gateway: Answers requests.
+        loop: Of this process.
+        lost: Takes messages that no worker came through with; None: there are no jobs.
     """
 
-    def __init__(self, gateway: Gateway, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, gateway: Gateway, loop: asyncio.AbstractEventLoop, *, lost: LostJobs | None = None) -> None:
         self._gateway = gateway
+        self._lost = lost
         self._routes = Routes(gateway)
         self._loop = loop
 
     def answer(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
-        """Answer one event."""
+        """Answer one event: a request, or messages from a queue."""
+        if self._lost is not None and "Records" in event:
+            return self._loop.run_until_complete(self._take(event, self._lost))
         return self._loop.run_until_complete(self._answer(event, context))
+
+    async def _take(self, event: Mapping[str, Any], lost: LostJobs) -> dict[str, Any]:
+        return _left_in_queue(
+            [record["messageId"] for record in event["Records"] if not await self._is_taken(record, lost)]
+        )
+
+    async def _is_taken(self, record: Mapping[str, Any], lost: LostJobs) -> bool:
+        return await guarded(lost.take(record["body"]), lambda error: self._failed(error, record["messageId"]))
+
+    def _failed(self, error: Exception, message_id: str) -> bool:
+        note_failure(self._gateway.journal, error, message_id=message_id)
+        return False
 
     async def _answer(self, event: Mapping[str, Any], context: TimeLeft) -> dict[str, Any]:
         await self._gateway.begin_invocation()

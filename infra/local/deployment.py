@@ -43,6 +43,7 @@ class Deployment:
     job_table: str
     bucket: str
     job_queue: str
+    lost_queue: str
     dead_letter_queue: str
 
     @classmethod
@@ -59,6 +60,7 @@ class Deployment:
             job_table=names["JobTableName"],
             bucket=names["BucketName"],
             job_queue=names["JobQueueUrl"],
+            lost_queue=names["LostQueueUrl"],
             dead_letter_queue=names["DeadLetterQueueUrl"],
         )
 

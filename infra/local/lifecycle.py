@@ -36,7 +36,8 @@ class Stack:
         job_table: The DynamoDB table of the jobs.
         bucket: The S3 bucket of texts and audio.
         job_queue: Address of the SQS queue of the jobs.
-        dead_letter_queue: Address of the queue of the messages that failed too often.
+        lost_queue: Address of the queue of the messages that failed too often.
+        dead_letter_queue: Address of the queue of the same, once their jobs say so.
         region: Where the emulated AWS believes to be.
         secret_id: The secret with the account and the key.
         stage: The deployed stage.
@@ -53,6 +54,7 @@ class Stack:
     job_table: str
     bucket: str
     job_queue: str
+    lost_queue: str
     dead_letter_queue: str
     region: str
     secret_id: str
@@ -140,6 +142,7 @@ async def _start(places: Places, wanted: Settings, *, clock: Clock, say: Say) ->
         job_table=made.job_table,
         bucket=made.bucket,
         job_queue=made.job_queue,
+        lost_queue=made.lost_queue,
         dead_letter_queue=made.dead_letter_queue,
         region=embedded_aws.REGION,
         secret_id=made.secret_id,
@@ -205,7 +208,7 @@ def _empty_pools(stack: Stack) -> None:
 def _forget_jobs(stack: Stack) -> None:
     """Forget the jobs of before: the emulated AWS keeps no file when it ends, so they have neither texts nor audio."""
     queues = embedded_aws.client("sqs", stack.aws_endpoint_url)
-    for address in (stack.job_queue, stack.dead_letter_queue):
+    for address in (stack.job_queue, stack.lost_queue, stack.dead_letter_queue):
         queues.purge_queue(QueueUrl=address)
     _empty(stack, stack.job_table, key="job_id")
 

@@ -84,8 +84,6 @@ async def _store(server: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, cloc
         queue_url=f"{server.url}/000000000000/jobs",
         jobs_kept_days=7,
         speech_kept_days=30,
-        attempts_max=5,
-        visibility_ms=1,
     )
     return await asyncio.to_thread(store_of, settings, clock=clock)  # botocore reads files
 

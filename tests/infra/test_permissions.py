@@ -23,14 +23,16 @@ GRANTED_TO_BOTH = {
     "s3:ListBucket",
     "s3:PutObject",
     "secretsmanager:GetSecretValue",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
     "sqs:SendMessage",
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
 }
 GRANTED = {
     "api": GRANTED_TO_BOTH | {"dynamodb:Scan"},
-    "worker": GRANTED_TO_BOTH
-    | {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
+    "worker": GRANTED_TO_BOTH | {"sqs:ChangeMessageVisibility"},
 }
 # What is called with a function's role, but not by its code: the mapping reads the queue, and S3 asks for the right to
 # list before it says that an object is missing.
@@ -170,11 +172,15 @@ def test_a_missing_object_is_told_as_missing_and_nothing_beside_texts_and_audio_
     assert statement["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["jobs/*", "speech/*"]}}
 
 
-def test_the_api_only_sends_and_only_the_worker_takes(any_stage: Mapping[str, Any]) -> None:
-    taking = {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+def test_only_the_worker_takes_work_and_only_the_api_takes_what_was_lost(any_stage: Mapping[str, Any]) -> None:
+    taking = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+    more = {"sqs:ChangeMessageVisibility", "sqs:SendMessage"}
 
-    assert granted_on(any_stage, "api", "sqs") == [({"sqs:SendMessage"}, [arn("JobQueue67926FCA")])]
-    assert granted_on(any_stage, "worker", "sqs") == [(taking | {"sqs:SendMessage"}, [arn("JobQueue67926FCA")])]
+    assert granted_on(any_stage, "api", "sqs") == [
+        ({"sqs:SendMessage"}, [arn("JobQueue67926FCA"), arn("JobQueueDeadLettersF6ABABE2")]),
+        (taking, [arn("JobQueueLost5661721E")]),
+    ]
+    assert granted_on(any_stage, "worker", "sqs") == [(taking | more, [arn("JobQueue67926FCA")])]
 
 
 def test_a_function_writes_only_its_own_log(any_stage: Mapping[str, Any]) -> None:

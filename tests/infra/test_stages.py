@@ -129,8 +129,6 @@ def test_the_worker_understands_what_a_stage_tells_it(stage: Stage, templates: M
     assert settings.times == stage.pool_times
     assert settings.jobs.jobs_kept_days == stage.jobs_kept_days
     assert settings.jobs.speech_kept_days == stage.speech_kept_days
-    assert settings.jobs.attempts_max == stage.worker_attempts_max
-    assert settings.jobs.visibility_ms == stage.worker_visibility_ms
 
 
 def test_the_upstream_of_a_deployment_comes_from_the_context() -> None:

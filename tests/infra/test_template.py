@@ -15,11 +15,22 @@ from volcengine_client.limits import GATEWAY_TIMEOUT_MS, REQUEST_DEADLINE_MS
 KEPT_KINDS = ["DynamoDB::Table", "Logs::LogGroup", "S3::Bucket", "SecretsManager::Secret"]
 DAY_S = 86_400
 POOLS, JOBS, BUCKET = "PoolsTable874D6480", "JobsTable10C8EDF6", "SpeechBucket6F4633BC"
-QUEUE, DEAD_LETTERS = "JobQueue67926FCA", "JobQueueDeadLettersF6ABABE2"
+QUEUE, LOST, DEAD_LETTERS = "JobQueue67926FCA", "JobQueueLost5661721E", "JobQueueDeadLettersF6ABABE2"
 
 
 def properties(template: Mapping[str, Any], logical_id: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = template["Resources"][logical_id]["Properties"]
+    return found
+
+
+def mapping(template: Mapping[str, Any], queue: str) -> Mapping[str, Any]:
+    """Return what leads from a queue to the function that takes its messages."""
+    found: Mapping[str, Any]
+    (found,) = (
+        resource["Properties"]
+        for resource in all_of(template, "Lambda::EventSourceMapping").values()
+        if resource["Properties"]["EventSourceArn"] == {"Fn::GetAtt": [queue, "Arn"]}
+    )
     return found
 
 
@@ -56,7 +67,6 @@ def test_a_slice_ends_before_lambda_and_lambda_before_the_message_is_handed_out_
     told = environment(any_stage, "worker")
 
     assert int(told["VOLCENGINE_TTS_SLICE_MS"]) < timeout_ms < visibility_ms
-    assert int(told["VOLCENGINE_TTS_WORKER_VISIBILITY_MS"]) == visibility_ms
 
 
 def test_in_the_cloud_a_slice_is_ninety_seconds_and_a_dead_worker_s_message_is_back_after_130(
@@ -139,10 +149,12 @@ def test_the_functions_of_the_api_at_once_can_be_bounded_and_the_worker_s_are() 
 
     assert function(template, "api")[1]["ReservedConcurrentExecutions"] == 25
     assert "ReservedConcurrentExecutions" not in function(template, "worker")[1]
-    assert only(template, "Lambda::EventSourceMapping")["ScalingConfig"] == {"MaximumConcurrency": 5}
+    assert mapping(template, QUEUE)["ScalingConfig"] == {"MaximumConcurrency": 5}
 
 
-@pytest.mark.parametrize(("door", "more"), [("api", set()), ("worker", {"VOLCENGINE_TTS_SLICE_MS"})])
+@pytest.mark.parametrize(
+    ("door", "more"), [("api", {"VOLCENGINE_TTS_DEAD_LETTERS"}), ("worker", {"VOLCENGINE_TTS_SLICE_MS"})]
+)
 def test_the_environment_holds_names_and_times_and_no_secret(
     door: str, more: set[str], any_stage: Mapping[str, Any]
 ) -> None:
@@ -156,8 +168,6 @@ def test_the_environment_holds_names_and_times_and_no_secret(
     assert set(told) - more == {
         "VOLCENGINE_TTS_JOBS_KEPT_DAYS",
         "VOLCENGINE_TTS_SPEECH_KEPT_DAYS",
-        "VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX",
-        "VOLCENGINE_TTS_WORKER_VISIBILITY_MS",
         "VOLCENGINE_TTS_UPSTREAM_CALL_MAX_MS",
         "VOLCENGINE_TTS_SKEW_MS",
         "VOLCENGINE_TTS_SEND_MAX_MS",
@@ -250,32 +260,44 @@ def test_everything_in_the_bucket_ends(any_stage: Mapping[str, Any]) -> None:
 def test_the_queues_are_encrypted_and_take_nothing_in_clear_text(any_stage: Mapping[str, Any]) -> None:
     policies = [policy["Properties"] for policy in all_of(any_stage, "SQS::QueuePolicy").values()]
 
-    assert [policy["Queues"] for policy in policies] == [[{"Ref": DEAD_LETTERS}], [{"Ref": QUEUE}]]
+    assert [policy["Queues"] for policy in policies] == [[{"Ref": DEAD_LETTERS}], [{"Ref": LOST}], [{"Ref": QUEUE}]]
     assert all(is_https_asked_for(policy) for policy in policies)
     for queue in all_of(any_stage, "SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
 
 
 def test_a_message_that_fails_too_often_is_kept_apart_and_longer(any_stage: Mapping[str, Any]) -> None:
-    queue, dead_letters = properties(any_stage, QUEUE), properties(any_stage, DEAD_LETTERS)
+    queue, lost, dead_letters = (properties(any_stage, name) for name in (QUEUE, LOST, DEAD_LETTERS))
 
-    assert queue["RedrivePolicy"] == {
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": [LOST, "Arn"]}, "maxReceiveCount": 5}
+    assert lost["RedrivePolicy"] == {
         "deadLetterTargetArn": {"Fn::GetAtt": [DEAD_LETTERS, "Arn"]},
-        "maxReceiveCount": int(environment(any_stage, "worker")["VOLCENGINE_TTS_WORKER_ATTEMPTS_MAX"]),
+        "maxReceiveCount": 1_000,
     }
     assert queue["MessageRetentionPeriod"] == 4 * DAY_S
-    assert dead_letters["MessageRetentionPeriod"] == 14 * DAY_S
+    assert lost["MessageRetentionPeriod"] == dead_letters["MessageRetentionPeriod"] == 14 * DAY_S
     assert "RedrivePolicy" not in dead_letters
 
 
-def test_each_message_starts_one_worker_and_a_bounded_number_at_once(any_stage: Mapping[str, Any]) -> None:
-    assert only(any_stage, "Lambda::EventSourceMapping") == {
-        "EventSourceArn": {"Fn::GetAtt": [QUEUE, "Arn"]},
-        "FunctionName": {"Ref": function(any_stage, "worker")[0]},
+@pytest.mark.parametrize(("queue", "door", "most"), [(QUEUE, "worker", 5), (LOST, "api", 2)])
+def test_each_message_starts_one_function_and_a_bounded_number_at_once(
+    queue: str, door: str, most: int, any_stage: Mapping[str, Any]
+) -> None:
+    assert mapping(any_stage, queue) == {
+        "EventSourceArn": {"Fn::GetAtt": [queue, "Arn"]},
+        "FunctionName": {"Ref": function(any_stage, door)[0]},
         "BatchSize": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "ScalingConfig": {"MaximumConcurrency": 5},
+        "ScalingConfig": {"MaximumConcurrency": most},
     }
+
+
+def test_a_lost_message_is_handed_out_again_only_when_its_function_is_dead(any_stage: Mapping[str, Any]) -> None:
+    assert function(any_stage, "api")[1]["Timeout"] < properties(any_stage, LOST)["VisibilityTimeout"]
+
+
+def test_the_function_that_takes_lost_messages_knows_where_to_keep_them(any_stage: Mapping[str, Any]) -> None:
+    assert environment(any_stage, "api")["VOLCENGINE_TTS_DEAD_LETTERS"] == {"Ref": DEAD_LETTERS}
 
 
 @pytest.mark.parametrize("kind", KEPT_KINDS)
@@ -314,7 +336,7 @@ def test_a_new_version_never_starts_with_other_tables_another_bucket_or_other_qu
     """Another logical id would be a second pool for one account, or would lose every job and what it has paid for."""
     assert set(all_of(any_stage, "DynamoDB::Table")) == {POOLS, JOBS}
     assert set(all_of(any_stage, "S3::Bucket")) == {BUCKET}
-    assert set(all_of(any_stage, "SQS::Queue")) == {QUEUE, DEAD_LETTERS}
+    assert set(all_of(any_stage, "SQS::Queue")) == {QUEUE, LOST, DEAD_LETTERS}
 
 
 def test_without_origins_the_api_answers_no_page_of_another_host(any_stage: Mapping[str, Any]) -> None:
@@ -355,6 +377,7 @@ def test_a_stack_tells_where_everything_is(any_stage: Mapping[str, Any]) -> None
         "DeadLetterQueueUrl",
         "JobQueueUrl",
         "JobTableName",
+        "LostQueueUrl",
         "PoolClientPolicyArn",
         "PoolTableName",
         "SecretArn",

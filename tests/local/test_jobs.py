@@ -12,6 +12,7 @@ import pytest
 from infra.local.lifecycle import Stack
 from infra.local.simulator import Simulator
 from infra.local.waiting import until
+from infra.stages import LOCAL
 from tests.support.crowd import Seen, batch
 from tests.support.local_jobs import (
     assert_job_right,
@@ -29,6 +30,7 @@ from volcengine_client.limits import BODY_BYTES_MAX
 
 MEAN_MS = 300
 LIMIT = 10
+ATTEMPTS_MAX = LOCAL.worker_attempts_max
 CLOCK = SystemClock()
 
 
@@ -137,6 +139,36 @@ async def test_a_job_outlives_its_worker(
     assert sum(bought.values()) <= 120 + LIMIT
     assert (seen.gauge["peak"], seen.gauge["refusals"]) == (LIMIT, {})
     await assert_job_right(session, tasks, await results_of(quick_gateway, address))
+
+
+async def test_a_job_that_no_worker_comes_through_with_says_so_and_a_moved_message_takes_it_up(
+    gateway: Gateway, stack: Stack, aws: Aws
+) -> None:
+    """Whatever ends the workers; here they take no message at all."""
+    queues = aws.client("sqs")
+    with aws.paused(stack.job_queue):
+        address = await submitted(gateway, batch(1, 3))
+        for _ in range(ATTEMPTS_MAX + 1):
+            queues.receive_message(QueueUrl=stack.job_queue, VisibilityTimeout=0)
+        lost = await ended(gateway, address)
+        letters: list[dict[str, str]] = []
+
+        async def is_kept() -> bool:
+            letters.extend(queues.receive_message(QueueUrl=stack.dead_letter_queue).get("Messages", []))
+            return bool(letters)
+
+        await until(is_kept, what="the message is kept", within_ms=60_000, clock=CLOCK)
+    for letter in letters:
+        queues.send_message(QueueUrl=stack.job_queue, MessageBody=letter["Body"])
+        queues.delete_message(QueueUrl=stack.dead_letter_queue, ReceiptHandle=letter["ReceiptHandle"])
+
+    async def is_done() -> bool:
+        return bool((await told(gateway, address))["state"] == "done")
+
+    await until(is_done, what="the moved message led to the job's end", within_ms=60_000, clock=CLOCK)
+
+    assert (lost["state"], lost["error"]["code"]) == ("failed", "job_lost")
+    assert [f"/jobs/{letter['Body']}" for letter in letters] == [address]
 
 
 async def test_a_cancelled_job_starts_no_further_call(gateway: Gateway, simulator: Simulator) -> None:

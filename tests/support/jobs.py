@@ -19,7 +19,7 @@ from volcengine_gateway.jobs.callbacks import Callbacks
 from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.worker import Worker
 from volcengine_gateway.pools import Pools
@@ -72,6 +72,7 @@ class Workshop:
         self.journal = KeptJournal()
         self.clock = ShiftedClock()
         self.messages = Messages()
+        self.dead_letters = Messages()
         self.voice = ScriptedVoice({SERVER_LOGIN.app_id: limit}, speak_ms=speak_ms)
         self.keys = keys or FixedKeys(keyring(n=limit))
         table = SQLiteJobTable(folder / "jobs.sqlite3")
@@ -80,9 +81,9 @@ class Workshop:
             turns=table,
             files=FolderFiles(folder / "files", clock=self.clock, found_max_ms=DAY_MS),
             queue=self.messages,
+            dead_letters=self.dead_letters,
         )
-        times = JobTimes(kept_days=7, attempts_max=5, visibility_ms=0)
-        self.jobs = Jobs(self.store, times=times, clock=self.clock, receivers=self.receivers)
+        self.jobs = Jobs(self.store, kept_days=7, clock=self.clock, receivers=self.receivers)
         self._table = MemoryTable(clock=self.clock)
 
     def bench(self, **settings: Any) -> Bench:

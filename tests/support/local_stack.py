@@ -221,6 +221,21 @@ class Aws:
         secret: dict[str, Any] = json.loads(value)
         return secret
 
+    @contextmanager
+    def paused(self, queue_url: str) -> Iterator[None]:
+        """Let nobody take a queue's messages but the test."""
+        client = self.client("lambda")
+        (mapping,) = (
+            mapping
+            for mapping in client.list_event_source_mappings()["EventSourceMappings"]
+            if mapping["EventSourceArn"].endswith(f":{queue_url.rpartition('/')[2]}")
+        )
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        try:
+            yield
+        finally:
+            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
     def logs(self) -> list[str]:
         """Return every line that the functions and the API logged."""
         client = self.client("logs")

@@ -204,11 +204,16 @@ def job_id(door: JobDoor) -> str:
 def test_jobs_are_listed_and_shown(line: CommandLine, job_id: str) -> None:
     listed = line.run("jobs", "list")
     others = line.run("jobs", "list", "--app", "another")
+    done, queued = (line.run("jobs", "list", "--state", state) for state in ("done", "queued"))
+    wrong = line.run("jobs", "list", "--state", "lost")
     shown = line.run("jobs", "show", job_id)
 
     assert job_id in listed.out
     assert "bookshop" in listed.out
     assert job_id not in others.out
+    assert job_id in done.out
+    assert job_id not in queued.out
+    assert wrong.code == 2
     assert "3, 3 done, 0 failed" in shown.out
     assert "interactive" in shown.out
 

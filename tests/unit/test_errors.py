@@ -78,6 +78,7 @@ def test_who_caused_it_decides_whether_asking_again_helps() -> None:
         "PoolError",
         "LeaseLostError",
         "PoolTableError",
+        "JobLostError",
         "BatchStoppedError",
         "GatewayUnavailableError",
         "SecretError",

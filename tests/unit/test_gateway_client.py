@@ -201,6 +201,16 @@ def test_jobs_are_listed_by_app_the_youngest_first(client: GatewayClient) -> Non
     assert {job.job_id for job in client.jobs_sync()} == set(made)
 
 
+def test_jobs_are_listed_by_state(client: GatewayClient, door: JobDoor) -> None:
+    door.is_working = False
+    queued, gone = (client.submit_sync(tasks_of(1), app=app).job_id for app in ("a", "b"))
+    client.cancel_sync(gone)
+
+    assert [job.job_id for job in client.jobs_sync(state="queued")] == [queued]
+    assert [job.job_id for job in client.jobs_sync(state="cancelled", app="b")] == [gone]
+    assert list(client.jobs_sync(state="done")) == []
+
+
 def test_the_pool_tells_its_limit(client: GatewayClient) -> None:
     client.generate_batch_sync(tasks_of(1))
     status = client.status_sync()

@@ -25,6 +25,8 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
 from volcengine_client.limits import (
     AUDIO_URL_MS,
+    JOBS_LISTED_MAX,
+    JOBS_LOOKED_AT_MAX,
     STORE_CONNECT_MS,
     STORE_PATIENCE_MS,
     STORE_READ_MS,
@@ -43,6 +45,8 @@ from volcengine_gateway.jobs.store import (
     Stored,
     Turn,
     UploadAddress,
+    Wanted,
+    sorted_by,
 )
 from volcengine_gateway.settings import DAY_MS, JobSettings
 
@@ -58,7 +62,7 @@ FIELDS = tuple(field.name for field in fields(Job))
 UNCHANGED = "#revision = :before"
 MAKES_WAY = (
     "attribute_not_exists(job_id) OR until_ms < :now "
-    "OR (is_over = :true AND digest = :digest AND attribute_not_exists(leads_to))"
+    "OR (is_over = :true AND digest = :digest AND (attribute_not_exists(leads_to) OR leads_to = :past))"
 )
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 PASSING = frozenset(
@@ -274,33 +278,36 @@ class DynamoDBJobTable:
 
         return await self._requests.send(put)
 
-    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+    async def of_account(self, account: str, wanted: Wanted, *, after: str | None) -> JobList:
+        asked = _query_of(account, wanted, after)
+
         def query() -> JobList:
-            filtered: dict[str, Any] = {}
-            values: dict[str, Any] = {":account": {"S": account}}
-            if app is not None:
-                filtered = {"FilterExpression": "#app = :app", "ExpressionAttributeNames": {"#app": "app"}}
-                values[":app"] = {"S": app}
-            condition = "account = :account"
-            if after is not None:
-                condition += " AND sorted_by < :after"
-                values[":after"] = {"S": after}
-            jobs: list[Job] = []
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table_name,
-                IndexName=BY_ACCOUNT,
-                KeyConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                ScanIndexForward=False,
-                **filtered,
-            )
-            for page in pages:
-                jobs.extend(map(_job_of, page["Items"]))
-                if len(jobs) > limit:
-                    break
-            return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+            answer = self._client.query(TableName=self._table_name, IndexName=BY_ACCOUNT, **asked)
+            looked_at_up_to = answer["LastEvaluatedKey"]["sorted_by"]["S"] if "LastEvaluatedKey" in answer else None
+            return JobList.of([_job_of(item) for item in answer["Items"]], looked_at_up_to=looked_at_up_to)
 
         return await self._requests.send(query)
+
+
+def _query_of(account: str, wanted: Wanted, after: str | None) -> dict[str, Any]:
+    """Return one query of the index, which looks at a bounded number of items, youngest first."""
+    values: dict[str, Any] = {":account": {"S": account}}
+    condition = "account = :account"
+    if after is not None:
+        condition += " AND sorted_by < :after"
+        values[":after"] = {"S": after}
+    query = {
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": values,
+        "ScanIndexForward": False,
+        "Limit": JOBS_LISTED_MAX + 1 if wanted.is_all else JOBS_LOOKED_AT_MAX,
+    }
+    filters = {name: value for name, value in asdict(wanted).items() if value is not None}
+    if filters:
+        values |= {f":{name}": {"S": value} for name, value in filters.items()}
+        query["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
+        query["ExpressionAttributeNames"] = {f"#{name}": name for name in filters}
+    return query
 
 
 class DynamoDBTurns:
@@ -311,7 +318,7 @@ class DynamoDBTurns:
         self._client = client
         self._requests = requests
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         def put() -> Turn | None:
             try:
                 self._client.put_item(
@@ -322,6 +329,7 @@ class DynamoDBTurns:
                         ":now": {"N": str(now_ms)},
                         ":digest": {"S": turn.digest},
                         ":true": {"BOOL": True},
+                        ":past": {"S": past or ""},
                     },
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
@@ -350,13 +358,9 @@ def _turn_of(item: Mapping[str, Any]) -> Turn:
     return Turn(told["digest"], int(told["until_ms"]), told["is_over"], told.get("leads_to"), told.get("token", ""))
 
 
-def _sorted_by(job: Job) -> str:
-    return f"{job.created_at_ms:015}{job.job_id}"
-
-
 def _item_of(job: Job) -> dict[str, Any]:
     told = {name: getattr(job, name) for name in FIELDS}
-    told |= {"sorted_by": _sorted_by(job), "expires_at": job.kept_until_s}
+    told |= {"state": job.state, "sorted_by": sorted_by(job), "expires_at": job.kept_until_s}
     serialize = TypeSerializer().serialize
     return {name: serialize(value) for name, value in told.items() if value is not None}
 
@@ -386,6 +390,7 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
         tcp_keepalive=True,
     )
     requests, table = Requests(clock=clock), boto3.client("dynamodb", config=config)
+    queues, dead_letters = boto3.client("sqs", config=config), settings.dead_letters_url
     return JobStore(
         table=DynamoDBJobTable(settings.table, client=table, requests=requests),
         turns=DynamoDBTurns(settings.table, client=table, requests=requests),
@@ -396,5 +401,6 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
             clock=clock,
             found_max_ms=(settings.speech_kept_days - settings.jobs_kept_days) * DAY_MS,
         ),
-        queue=SQSQueue(settings.queue_url, client=boto3.client("sqs", config=config), requests=requests),
+        queue=SQSQueue(settings.queue_url, client=queues, requests=requests),
+        dead_letters=None if dead_letters is None else SQSQueue(dead_letters, client=queues, requests=requests),
     )

@@ -17,9 +17,9 @@ from volcengine_gateway.jobs.callbacks import message_of
 from volcengine_gateway.jobs.crew import Crew
 from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable
+from volcengine_gateway.jobs.local import FolderFiles, SQLiteJobTable, kept_key
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.service import Jobs, JobTimes
+from volcengine_gateway.jobs.service import Jobs
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.journal import Journal, PutOff
 from volcengine_gateway.settings import DAY_MS, SLICE_MS, SettingsError
@@ -65,8 +65,7 @@ class EmbeddedJobs:
         found_max_ms = (retention.speech_days - retention.jobs_days) * DAY_MS
         self.files = FolderFiles(folder / "files", clock=clock, found_max_ms=found_max_ms)
         self.store = JobStore(table=self._table, turns=self._table, files=self.files, queue=self._crew)
-        times = JobTimes(kept_days=retention.jobs_days, attempts_max=1 << 30, visibility_ms=0)
-        self.jobs = Jobs(self.store, times=times, clock=clock, receivers=receivers)
+        self.jobs = Jobs(self.store, kept_days=retention.jobs_days, clock=clock, receivers=receivers)
 
     async def start(self, errands: Errands) -> None:
         """Take up all jobs that are not over, or of whose end nobody was told, and those to come.
@@ -75,6 +74,7 @@ class EmbeddedJobs:
             SettingsError: The folder can't be used, or another server uses it.
         """
         self._lock = await asyncio.to_thread(_locked, self._folder)
+        self.files.sign_with(await asyncio.to_thread(_key_in, self._folder))
         self._errands = errands
         self._crew.start(self._deliver)
         await self._table.forget_open_turns()
@@ -139,6 +139,13 @@ def _remove_empty(folder: Path, *, above: Path) -> None:
         except OSError:
             return
         folder = folder.parent
+
+
+def _key_in(folder: Path) -> bytes:
+    try:
+        return kept_key(folder / "address.key")
+    except OSError as exc:
+        raise SettingsError(f"VOLCENGINE_TTS_DATA can't be used: {exc.strerror}") from exc
 
 
 def _locked(folder: Path) -> int:

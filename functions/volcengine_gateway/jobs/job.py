@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from volcengine_client.errors import JobCancelledError, JobFailedError, VolcengineError, class_of
+from volcengine_client.errors import JobCancelledError, JobFailedError, JobLostError, VolcengineError, class_of
 from volcengine_client.limits import (
     CALLBACK_ATTEMPTS_MAX,
+    CALLBACK_DOUBLINGS,
     CALLBACK_WAIT_MAX_MS,
     CALLBACK_WAIT_MS,
     JOB_STALL_WAIT_MAX_MS,
@@ -23,8 +24,10 @@ from volcengine_client.limits import (
 
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JOB_STATES: tuple[JobState, ...] = get_args(JobState)
 CallbackState = Literal["none", "wanted", "announced", "delivered", "failed"]
 Verdict = Literal["delivered", "gone", "missed"]
+LOST = "the workers ended over and over on this job; send it again, or have the operator move its dead letter back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,11 @@ class Job:
         return self.ended_at_ms is not None
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it ended since no worker came through with it; a message that is moved back takes it up again."""
+        return self.error_code == JobLostError.code
+
+    @property
     def is_to_be_told(self) -> bool:
         """Whether it is over and somebody still waits to be told."""
         return self.is_over and self.callback_state in {"wanted", "announced"}
@@ -167,9 +175,13 @@ def busy_ms(job: Job, *, worker_id: str, now_ms: int) -> int:
 def claimed(job: Job, *, worker_id: str, now_ms: int, until_ms: int, attempt: int) -> Job | None:
     """Return the job in the hands of a worker; None when it is over, or in another's.
 
-    A worker ends before its claim does, so two are never at one job.
+    A worker ends before its claim does, so two are never at one job. One that was lost is taken up again.
     """
-    if job.is_over or busy_ms(job, worker_id=worker_id, now_ms=now_ms):
+    if busy_ms(job, worker_id=worker_id, now_ms=now_ms):
+        return None
+    if job.is_lost:
+        job = _reopened(job)
+    if job.is_over:
         return None
     started_at_ms = now_ms if job.started_at_ms is None else job.started_at_ms
     return _changed(
@@ -243,6 +255,29 @@ def failed(job: Job, error: VolcengineError, *, now_ms: int) -> Job:
     return _changed(replace(job, ended_at_ms=now_ms, error_code=error.code, error_message=error.message))
 
 
+def lost(job: Job, *, now_ms: int) -> Job | None:
+    """Return the job given up, since its message is a dead letter; None when it is over, or a worker is at it.
+
+    That worker's message is another one, which lives.
+    """
+    if job.is_over or busy_ms(job, worker_id="", now_ms=now_ms):
+        return None
+    return failed(job, JobLostError(LOST), now_ms=now_ms)
+
+
+def _reopened(job: Job) -> Job:
+    """Return a lost job as if it had gone on; whoever was told of its loss is told of its end, too."""
+    callback_state: CallbackState = "none" if job.callback_state == "none" else "wanted"
+    return replace(
+        job,
+        ended_at_ms=None,
+        error_code="",
+        error_message="",
+        callback_state=callback_state,
+        callback_attempt_count=0,
+    )
+
+
 def cancelled(job: Job, *, now_ms: int) -> Job:
     """Return the job cancelled; one that is over stays as it is. Calls under way end, and their audio is kept."""
     return job if job.is_over else _changed(replace(job, is_cancelled=True, ended_at_ms=now_ms))
@@ -276,7 +311,7 @@ def called_back(job: Job, *, attempt: int, verdict: Verdict) -> Job | None:
 
 def wait_before_next_try_ms(attempt: int) -> int:
     """Return how long to wait after a failed try."""
-    return min(CALLBACK_WAIT_MAX_MS, CALLBACK_WAIT_MS << (attempt - 1))
+    return min(CALLBACK_WAIT_MAX_MS, CALLBACK_WAIT_MS << min(attempt - 1, CALLBACK_DOUBLINGS))
 
 
 def wait_before_next_slice_ms(job: Job) -> int:

@@ -9,11 +9,14 @@ import asyncio
 import hmac
 import json
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
+from volcengine_client.limits import STORE_REQUESTS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.sound import shape_of
@@ -63,11 +66,34 @@ class KeptSpeech:
         """
         asked = sorted(set(names))
         found = await asyncio.gather(*map(self._files.about, asked))
-        return {
-            name: Kept(name, int(about[DURATION]), int(about[SIZE]))
-            for name, about in zip(asked, found, strict=True)
-            if about is not None
-        }
+        return {name: _kept(name, about) for name, about in zip(asked, found, strict=True) if about is not None}
+
+    async def find_within(self, names: Iterable[str], *, within_ms: int) -> tuple[Mapping[str, Kept], AbstractSet[str]]:
+        """Return which of any number of files are there, and those for which there was no time to look.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        unchecked = dict.fromkeys(names)
+        ahead = iter(list(unchecked))
+        found: dict[str, Kept] = {}
+
+        async def look() -> None:
+            for name in ahead:
+                about = await self._files.about(name)
+                del unchecked[name]
+                if about is not None:
+                    found[name] = _kept(name, about)
+
+        looking = [asyncio.create_task(look()) for _ in range(STORE_REQUESTS_MAX)]
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0, within_ms) / 1_000):
+                    await asyncio.gather(*looking)
+        finally:
+            for one in looking:
+                one.cancel()
+        return found, unchecked.keys()
 
     async def keep(self, name: str, speech: Speech) -> None:
         """Keep a file.
@@ -77,6 +103,10 @@ class KeptSpeech:
         """
         about = {DURATION: str(speech.duration_ms), SIZE: str(len(speech.audio))}
         await self._files.put(name, speech.audio, about=about)
+
+
+def _kept(name: str, about: Mapping[str, str]) -> Kept:
+    return Kept(name, int(about[DURATION]), int(about[SIZE]))
 
 
 class KeepingSpeaker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import os
@@ -18,12 +19,28 @@ from typing import TypeVar
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import InvalidRequestError, StoreError
-from volcengine_client.limits import AUDIO_URL_MS, STORE_REQUESTS_MAX, UPLOAD_URL_MS
+from volcengine_client.limits import (
+    AUDIO_URL_MS,
+    JOBS_LISTED_MAX,
+    JOBS_LOOKED_AT_MAX,
+    STORE_REQUESTS_MAX,
+    UPLOAD_URL_MS,
+)
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.store import LINES_TYPE, REPLACED, JobList, Stored, Turn, UploadAddress
+from volcengine_gateway.jobs.store import (
+    LINES_TYPE,
+    REPLACED,
+    JobList,
+    Stored,
+    Turn,
+    UploadAddress,
+    Wanted,
+    sorted_by,
+)
 
 T = TypeVar("T")
 
+KEY_BYTES = 32
 ABOUT = ".about"  # the ending of the file that says what another is
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -88,10 +105,16 @@ class SQLiteJobTable:
     async def write(self, job: Job) -> bool:
         return await self._send(lambda table: table.execute(WRITE, _row(job)).rowcount == 1)
 
-    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
-        asked = {"account": account, "app": app, "after": after, "limit": limit + 1}
-        jobs = [_job(row) for row in await self._send(lambda table: table.execute(LIST, asked).fetchall())]
-        return JobList(jobs[:limit], _sorted_by(jobs[limit - 1]) if len(jobs) > limit else None)
+    async def of_account(self, account: str, wanted: Wanted, *, after: str | None) -> JobList:
+        most = JOBS_LISTED_MAX + 1 if wanted.state is None else JOBS_LOOKED_AT_MAX
+        asked = {"account": account, "app": wanted.app, "after": after, "limit": most}
+
+        def look(table: sqlite3.Connection) -> JobList:
+            jobs = [_job(row) for row in table.execute(LIST, asked)]
+            looked_at_up_to = sorted_by(jobs[-1]) if len(jobs) == most else None
+            return JobList.of([job for job in jobs if wanted.includes(job)], looked_at_up_to=looked_at_up_to)
+
+        return await self._send(look)
 
     async def open_jobs(self) -> list[str]:
         """Return the jobs that are not over, or of whose end somebody is to be told, the oldest first."""
@@ -106,13 +129,13 @@ class SQLiteJobTable:
         """Forget the turns of a server that is gone: nobody will end them."""
         await self._send(lambda table: table.execute("DELETE FROM turns WHERE NOT is_over"))
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         """Begin a turn, as `Turns` says."""
 
         def begin(table: sqlite3.Connection) -> Turn | None:
             row = table.execute(TURN, (name,)).fetchone()
             known = None if row is None else Turn(row[0], row[1], bool(row[2]), row[3])
-            if known is not None and not known.makes_way(turn.digest, now_ms=now_ms):
+            if known is not None and not known.makes_way(turn.digest, now_ms=now_ms, past=past):
                 return known
             table.execute(PUT_TURN, _turn_row(name, turn))
             return None
@@ -151,7 +174,7 @@ def _row(job: Job) -> dict[str, object]:
         "revision": job.revision,
         "account": job.account,
         "app": job.app,
-        "sorted_by": _sorted_by(job),
+        "sorted_by": sorted_by(job),
         "kept_until_s": job.kept_until_s,
         "is_over": job.is_over and not job.is_to_be_told,
         "item": json.dumps(asdict(job)),
@@ -160,10 +183,6 @@ def _row(job: Job) -> dict[str, object]:
 
 def _job(row: tuple[str]) -> Job:
     return Job(**json.loads(row[0]))
-
-
-def _sorted_by(job: Job) -> str:
-    return f"{job.created_at_ms:015}{job.job_id}"
 
 
 class FolderFiles:
@@ -180,7 +199,11 @@ class FolderFiles:
         self._clock = clock
         self._found_max_ms = found_max_ms
         self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="job-files")
-        self._key = secrets.token_bytes(32)
+        self._key = secrets.token_bytes(KEY_BYTES)
+
+    def sign_with(self, key: bytes) -> None:
+        """Sign addresses with a key that outlives this process, so that they do, too."""
+        self._key = key
 
     async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
         def put() -> None:
@@ -313,10 +336,25 @@ def _put_in_place(part: Path, path: Path) -> None:
     part.replace(path)
 
 
+def kept_key(path: Path) -> bytes:
+    """Return the key in a file that only this user may read; it is made when it is missing.
+
+    Raises:
+        OSError: It can't be read or made.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        key = path.read_bytes()
+        if len(key) == KEY_BYTES:
+            return key
+    key = secrets.token_bytes(KEY_BYTES)
+    _put_whole(path, key)
+    return key
+
+
 def _put_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -85,7 +85,6 @@ class Once:
         self._store = store
         self._jobs = jobs
         self._clock = clock
-        self._one_at_a_time = OneAtATime(store.turns, clock=clock)
 
     async def answer(self, ask: Ask, speak: Speak) -> BatchResponse:
         """Answer a batch; the same one at the same time waits for the first one's end.
@@ -110,16 +109,16 @@ class Once:
         kept = self._kept(ask, job_id)
         names = [kept.name_of(task) for task in ask.request.tasks]
         begun, found = await asyncio.gather(
-            self._one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
+            self._jobs.one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
         )
-        job = None if begun.job_id is None else await self._store.table.get(begun.job_id)
-        if job is not None and (ask.idempotency_key is not None or not job.is_over):
-            return await self._found(ask, job)
+        if begun.job is not None:
+            return await self._found(ask, begun.job)
         pointer: JobPointer | None = None
+        ending = _Ending(self._jobs.one_at_a_time, same)
         try:
             if begun.has_waited:
                 found = await self._find(ask, kept, names)
-            spoken = await self._spoken(ask, kept, names, found, speak)
+            spoken = await self._spoken(ask, kept, names, found, speak, on_all_kept=ending.begin)
             if spoken.late_count:
                 pointer = await self._hand_over(ask, spoken, job_id)
             await self._fetch(ask, spoken)
@@ -129,7 +128,7 @@ class Once:
             ]
             return _response(results, spoken.pool, pointer)
         finally:
-            await self._one_at_a_time.end(same, job_id=None if pointer is None else job_id)
+            await ending.end(job_id=None if pointer is None else job_id)
 
     # --- what is spoken ----------------------------------------------------------
 
@@ -147,14 +146,21 @@ class Once:
         return {}
 
     async def _spoken(
-        self, ask: Ask, kept: KeptSpeech, names: Sequence[str], found: Mapping[str, Kept], speak: Speak
+        self,
+        ask: Ask,
+        kept: KeptSpeech,
+        names: Sequence[str],
+        found: Mapping[str, Kept],
+        speak: Speak,
+        *,
+        on_all_kept: Callable[[], None],
     ) -> _Spoken:
         """Speak what was not found, equal tasks once."""
         tasks = ask.request.tasks
         indexes = [index for name, index in _firsts(names).items() if name not in found]
         outcomes = Outcomes([tasks[index] for index in indexes])
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        keeping = _Keeping(kept, _Room(tasks, ask.answer_bytes_max))
+        keeping = _Keeping(kept, _Room(tasks, ask.answer_bytes_max), count=len(indexes), on_all_kept=on_all_kept)
         if indexes:
             pool = await speak(outcomes, keeping.around, ask.deadline_at_ms - HAND_OVER_MS)
             outcomes.raise_rejection()
@@ -285,6 +291,26 @@ class _Spoken:
         )
 
 
+class _Ending:
+    """The end of a request's turn, which need not wait until the pool is left."""
+
+    def __init__(self, turns: OneAtATime, same: Same | None) -> None:
+        self._turns = turns
+        self._same = same
+        self._under_way: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """End it beside what goes on: all that was asked for is kept, so that the next one finds it."""
+        self._under_way = asyncio.create_task(self._turns.end(self._same, job_id=None))
+
+    async def end(self, *, job_id: str | None) -> None:
+        """Return when it has ended, and say to which job it led."""
+        if self._under_way is not None:
+            await self._under_way
+        if self._under_way is None or job_id is not None:
+            await self._turns.end(self._same, job_id=job_id)
+
+
 def _firsts(names: Sequence[str]) -> dict[str, int]:
     """Return where each name stands first, in that order."""
     firsts: dict[str, int] = {}
@@ -311,8 +337,12 @@ class _Room:
 class _Keeping:
     """A speaker's files on their way to where they are kept, while the next calls go on."""
 
-    def __init__(self, kept: KeptSpeech, room: _Room) -> None:
+    def __init__(
+        self, kept: KeptSpeech, room: _Room, *, count: int = 0, on_all_kept: Callable[[], None] = lambda: None
+    ) -> None:
         self.room = room
+        self._left_count = count
+        self._on_all_kept = on_all_kept
         self._kept = kept
         self.lost: set[str] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -333,6 +363,10 @@ class _Keeping:
             await self._kept.keep(name, speech)
         except StoreError:
             self.lost.add(name)  # the next who asks for it pays again
+        else:
+            self._left_count -= 1
+            if not self._left_count:
+                self._on_all_kept()
 
     async def settled(self, *, within_ms: int) -> None:
         """Wait until every file is where it is kept; those that take too long are lost to all but this answer."""

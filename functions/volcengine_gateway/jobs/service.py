@@ -11,13 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import InvalidRequestError, JobFailedError, StoreError, UnknownJobError, VolcengineError
+from volcengine_client.errors import InvalidRequestError, StoreError, UnknownJobError
 from volcengine_client.limits import (
     JOB_CHUNK_TASKS,
     JOB_PAGE_TASKS,
     JOB_PAGE_TASKS_MAX,
     JOB_WRITE_ATTEMPTS_MAX,
-    JOBS_LISTED_MAX,
 )
 from volcengine_client.models import JobRequest, JobTerms, TaskError
 from volcengine_client.speech.text import characters_billed
@@ -35,9 +34,9 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import JOB_ID, Job, busy_ms, cancelled, status_url_of
+from volcengine_gateway.jobs.job import JOB_ID, JOB_STATES, Job, busy_ms, cancelled, status_url_of
 from volcengine_gateway.jobs.receivers import Receivers
-from volcengine_gateway.jobs.store import JobStore
+from volcengine_gateway.jobs.store import JobStore, Wanted
 from volcengine_gateway.jobs.turn import OneAtATime, Same
 from volcengine_gateway.settings import DAY_MS
 from volcengine_gateway.told import JobPageTold, JobResultTold, JobsTold, JobTold, told_of
@@ -45,22 +44,6 @@ from volcengine_gateway.told import JobPageTold, JobResultTold, JobsTold, JobTol
 UNKNOWN_JOB = "No job has this id, or it is no longer kept"
 LIST_AFTER = re.compile(r"[0-9]{15}[0-9a-f]{32}")
 SUBMIT_MAX_MS = 10_000  # how long one waits for the end of the same request
-LOST = "the workers ended over and over on this job; its message is in the dead-letter queue, for the operator"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobTimes:
-    """How long a job is kept, and when one is given up.
-
-    Attributes:
-        kept_days: After it was accepted.
-        attempts_max: How often a message is delivered before it ends in the dead-letter queue.
-        visibility_ms: How long after a worker's death its message is delivered again.
-    """
-
-    kept_days: int
-    attempts_max: int
-    visibility_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +59,21 @@ class Jobs:
 
     Args:
         store: Where they are kept.
-        times: For how long, and when one is given up.
+        kept_days: For how long after they were accepted.
         clock: Of this process.
         receivers: The way to those who want to be told of a job's end.
 
     Attributes:
         store: As above.
+        one_at_a_time: Lets requests begin that may be the same.
     """
 
-    def __init__(self, store: JobStore, *, times: JobTimes, clock: Clock, receivers: Receivers | None = None) -> None:
+    def __init__(self, store: JobStore, *, kept_days: int, clock: Clock, receivers: Receivers | None = None) -> None:
         self.store = store
         self._receivers = receivers or Receivers()
-        self._times = times
+        self._kept_days = kept_days
         self._clock = clock
-        self._one_at_a_time = OneAtATime(store.turns, clock=clock)
+        self.one_at_a_time = OneAtATime(store.turns, job_of=self._job_of, clock=clock)
 
     async def submit(
         self,
@@ -101,7 +85,8 @@ class Jobs:
     ) -> JobTold:
         """Accept a job: its tasks are in files, and a worker is told, when this returns.
 
-        The same idempotency key leads to the same job; without one the same body does, as long as that job goes on.
+        The same idempotency key leads to the same job, unless that was lost; without one the same body does, as long
+        as that job goes on.
 
         Raises:
             AdminKeyError, CredentialsError, InvalidRequestError: As `payer_of` says, or the key is another body's,
@@ -118,10 +103,9 @@ class Jobs:
             idempotency_key=idempotency_key,
         )
         deadline_at_ms = self._clock.monotonic_ms() + SUBMIT_MAX_MS
-        begun = await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
-        known = None if begun.job_id is None else await self.store.table.get(begun.job_id)
-        if known is not None and (idempotency_key is not None or not known.is_over):
-            return self.told(known)
+        begun = await self.one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
+        if begun.job is not None:
+            return self.told(begun.job)
         is_taken = False
         try:
             await self.check_callback(request)
@@ -129,7 +113,7 @@ class Jobs:
             is_taken = True
             return told
         finally:
-            await self._one_at_a_time.end(same, job_id=job_id if is_taken else None)
+            await self.one_at_a_time.end(same, job_id=job_id if is_taken else None)
 
     async def take_over(
         self, request: JobRequest, payer: Payer, *, job_id: str, outcomes: Sequence[Outcome] = ()
@@ -192,7 +176,7 @@ class Jobs:
             hold_max=wish,
             is_cached=request.cache,
             created_at_ms=now_ms,
-            kept_until_s=(now_ms + self._times.kept_days * DAY_MS) // 1_000,
+            kept_until_s=(now_ms + self._kept_days * DAY_MS) // 1_000,
             deadline_at_ms=None if request.deadline_s is None else now_ms + request.deadline_s * 1_000,
             task_count=tally.task_count,
             chunk_count=chunk_count_of(tally.task_count),
@@ -242,18 +226,25 @@ class Jobs:
             await announce(self.store, changed)
         return self.told(changed)
 
-    async def list(self, *, account: str | None, app: str | None, after: str | None) -> JobsTold:
-        """Return an account's jobs, the youngest first.
+    async def list(self, *, account: str | None, app: str | None, state: str | None, after: str | None) -> JobsTold:
+        """Return an account's jobs, the youngest first: of one app, in one state, or all.
 
         Raises:
+            InvalidRequestError: `state` or `after` is none.
             StoreError: No answer in time.
         """
+        known_state = next((known for known in JOB_STATES if known == state), None)
+        if state is not None and known_state is None:
+            raise InvalidRequestError.of_field("state", f"state should be one of {', '.join(JOB_STATES)}")
         if after is not None and not LIST_AFTER.fullmatch(after):
             message = "after should be the next_after of a list of jobs"
             raise InvalidRequestError.of_field("after", message)
         pool = SERVER_POOL if account is None else f"account:{account}"
-        found = await self.store.table.of_account(pool, app=app, after=after, limit=JOBS_LISTED_MAX)
+        found = await self.store.table.of_account(pool, Wanted(app, known_state), after=after)
         return {"jobs": [self.told(job) for job in found.jobs], "next_after": found.after}
+
+    async def _job_of(self, job_id: str) -> Job | None:
+        return await self.store.table.get(job_id)
 
     async def _known(self, job_id: str) -> Job:
         job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
@@ -275,7 +266,7 @@ class Jobs:
 
     async def _known_outcomes(self, job: Job, chunk: int) -> dict[int, Outcome]:
         known = read_outcomes(await self.store.files.get(outcomes_file(job.job_id, chunk)))
-        is_complete = self._error_of(job) is None or self._is_busy(job)
+        is_complete = job.error is None or self._is_busy(job)
         return known if is_complete else await self._completed(job, chunk, known)
 
     def _is_busy(self, job: Job) -> bool:
@@ -284,7 +275,7 @@ class Jobs:
 
     async def _completed(self, job: Job, chunk: int, known: dict[int, Outcome]) -> dict[int, Outcome]:
         """Give every task of a chunk without an outcome the job's own (I4)."""
-        error = self._error_of(job)
+        error = job.error
         assert error is not None
         content = await self.store.files.get(tasks_file(job.job_id, chunk))
         tasks = dict(enumerate(read_tasks(content or b""), start=chunk * JOB_CHUNK_TASKS))
@@ -304,21 +295,12 @@ class Jobs:
             "error": None if outcome.error is None else told_of(outcome.error),
         }
 
-    def _is_lost(self, job: Job) -> bool:
-        """Tell whether the last worker that a message led to has vanished, as all before it."""
-        is_last = job.attempt >= self._times.attempts_max and bool(job.worker_id)
-        return is_last and not job.is_over and self._clock.wall_ms() > job.claimed_until_ms + self._times.visibility_ms
-
-    def _error_of(self, job: Job) -> VolcengineError | None:
-        return JobFailedError(LOST) if self._is_lost(job) else job.error
-
     def told(self, job: Job) -> JobTold:
         """Return a job as its caller sees it."""
-        error = self._error_of(job)
         return {
             "job_id": job.job_id,
             "status_url": status_url_of(job.job_id),
-            "state": "failed" if self._is_lost(job) else job.state,
+            "state": job.state,
             "app": job.app,
             "priority": "background" if job.is_background else "interactive",
             "tasks": job.task_count,
@@ -332,7 +314,7 @@ class Jobs:
             "expected_end_ms": _expected_end_ms(job, now_ms=self._clock.wall_ms()),
             "expires_at_ms": job.kept_until_s * 1_000,
             "callback": told_of_callback(job),
-            "error": None if error is None or job.is_cancelled else told_of(TaskError.of(error)),
+            "error": None if job.error is None or job.is_cancelled else told_of(TaskError.of(job.error)),
         }
 
 

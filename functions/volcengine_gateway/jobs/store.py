@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from volcengine_client.errors import StoreError
-from volcengine_client.limits import JOB_WRITE_ATTEMPTS_MAX
-from volcengine_gateway.jobs.job import Job
+from volcengine_client.limits import JOB_WRITE_ATTEMPTS_MAX, JOBS_LISTED_MAX
+from volcengine_gateway.jobs.job import Job, JobState
 
 LINES_TYPE = "application/x-ndjson"
 REPLACED = "the list was uploaded anew while it was being read; send the same request again"
@@ -50,14 +50,16 @@ class JobTable(Protocol):
         """
         ...
 
-    async def of_account(self, account: str, *, app: str | None, after: str | None, limit: int) -> JobList:
+    async def of_account(self, account: str, wanted: Wanted, *, after: str | None) -> JobList:
         """Return an account's jobs, the youngest first.
+
+        No more than `JOBS_LOOKED_AT_MAX` are looked at. So there may be fewer than `JOBS_LISTED_MAX`, or none, and
+        more of them later.
 
         Args:
             account: The pool of the account.
-            app: Only of this one; None: of all.
+            wanted: Which of them.
             after: Where the last list ended; None: from the youngest on.
-            limit: How many at most.
 
         Raises:
             StoreError: No answer in time.
@@ -66,11 +68,44 @@ class JobTable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs: of one app, in one state; None: whichever."""
+
+    app: str | None = None
+    state: JobState | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every job is wanted."""
+        return self.app is None and self.state is None
+
+    def includes(self, job: Job) -> bool:
+        """Tell whether a job is one of them."""
+        return self.app in {None, job.app} and self.state in {None, job.state}
+
+
+@dataclass(frozen=True, slots=True)
 class JobList:
     """Some jobs, and where the next ones begin; None when there are no more."""
 
     jobs: Sequence[Job]
     after: str | None
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job], *, looked_at_up_to: str | None) -> JobList:
+        """Return the list of what was found, up to `JOBS_LISTED_MAX`.
+
+        Args:
+            jobs: In order; more may have been found than a list takes.
+            looked_at_up_to: The last one that was looked at; None: there are none behind it.
+        """
+        listed = jobs[:JOBS_LISTED_MAX]
+        return cls(listed, sorted_by(listed[-1]) if len(listed) < len(jobs) else looked_at_up_to)
+
+
+def sorted_by(job: Job) -> str:
+    """Return what the jobs of an account are sorted by."""
+    return f"{job.created_at_ms:015}{job.job_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +126,22 @@ class Turn:
     job_id: str | None = None
     token: str = ""
 
-    def makes_way(self, digest: str, *, now_ms: int) -> bool:
-        """Tell whether a request may begin: this one is forgotten, or it has ended and left nothing but audio."""
-        return self.until_ms < now_ms or (self.is_over and self.job_id is None and self.digest == digest)
+    def makes_way(self, digest: str, *, now_ms: int, past: str | None) -> bool:
+        """Tell whether a request may begin: this one is forgotten, or has ended and left only audio or a past job."""
+        return self.until_ms < now_ms or (self.is_over and self.job_id in {None, past} and self.digest == digest)
 
 
 class Turns(Protocol):
     """Whose turn it is among requests of one name: one at a time."""
 
-    async def begin(self, name: str, turn: Turn, *, now_ms: int) -> Turn | None:
+    async def begin(self, name: str, turn: Turn, *, now_ms: int, past: str | None = None) -> Turn | None:
         """Begin a turn; None: it has begun, else the one that stands in its way (see `Turn.makes_way`).
+
+        Args:
+            name: Of the turn.
+            turn: Its beginning.
+            now_ms: Unix milliseconds.
+            past: A job that answers nobody any more; None: none.
 
         Raises:
             StoreError: No answer in time; it may have begun.
@@ -204,12 +245,13 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStore:
-    """Where jobs are kept."""
+    """Where jobs are kept; `dead_letters` are messages that no worker came through with, None: there are none."""
 
     table: JobTable
     turns: Turns
     files: Files
     queue: Queue
+    dead_letters: Queue | None = None
 
     async def change(self, job_id: str, change: Callable[[Job], Job | None]) -> Job | None:
         """Change a job as it is now; None when there is none, or *change* says no.

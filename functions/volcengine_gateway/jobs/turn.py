@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,6 +13,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import InvalidRequestError, NoSlotInTimeError, StoreError
 from volcengine_client.limits import HAND_OVER_MS, IDEMPOTENCY_KEPT_MS, TURN_POLL_MS
 from volcengine_client.models import RequestTerms
+from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.store import Turn, Turns
 
 OTHER_BODY = "This Idempotency-Key was used for another body; use a new one for each request"
@@ -35,6 +37,10 @@ class Same:
     def job_id(self) -> str:
         """The id of a job that this request, and no other, leads to."""
         return sha256(self.name.encode()).hexdigest()[:32]
+
+    def is_answered_by(self, job: Job) -> bool:
+        """Tell whether a job that such a request led to is its answer still."""
+        return not job.is_lost if self.is_named else not job.is_over
 
     @classmethod
     def of(
@@ -66,11 +72,11 @@ class Begun:
     """How a request began.
 
     Attributes:
-        job_id: The job that it led to before; None: it led to none, and is ours to answer.
+        job: What it led to before, and still does; None: it is ours to answer.
         has_waited: Whether another one had to end first.
     """
 
-    job_id: str | None
+    job: Job | None
     has_waited: bool
 
 
@@ -79,29 +85,35 @@ class OneAtATime:
 
     Args:
         turns: Where it is kept whose turn it is.
+        job_of: Returns a job; None: there is none, or no longer.
         clock: Of this process.
     """
 
-    def __init__(self, turns: Turns, *, clock: Clock) -> None:
+    def __init__(self, turns: Turns, *, job_of: Callable[[str], Awaitable[Job | None]], clock: Clock) -> None:
         self._turns = turns
+        self._job_of = job_of
         self._clock = clock
 
     async def begin(self, same: Same | None, *, deadline_at_ms: int) -> Begun:
         """Begin, once nobody is at the same request any more.
+
+        A job that it led to is its answer still while that goes on, and under a key until it was lost. Of several
+        that find one past, one begins, and the others find what it leads to.
 
         Where turns can't be kept now, everyone may begin: better bought twice than not at all.
 
         Raises:
             InvalidRequestError: The idempotency key belongs to another body.
             NoSlotInTimeError: The other one takes too long.
+            StoreError: The job can't be read.
         """
-        has_waited, token = False, secrets.token_hex(8)
+        has_waited, token, past = False, secrets.token_hex(8), None
         while same is not None:
             now_ms = self._clock.wall_ms()
             left_ms = deadline_at_ms - self._clock.monotonic_ms()
             try:
                 known = await self._turns.begin(
-                    same.name, Turn(same.digest, now_ms + left_ms, token=token), now_ms=now_ms
+                    same.name, Turn(same.digest, now_ms + left_ms, token=token), now_ms=now_ms, past=past
                 )
             except StoreError:
                 break
@@ -109,8 +121,12 @@ class OneAtATime:
                 break
             if known.digest != same.digest:
                 raise InvalidRequestError.of_field("Idempotency-Key", OTHER_BODY)
-            if known.is_over:
-                return Begun(known.job_id, has_waited)
+            if known.is_over and known.job_id != past:
+                job = None if known.job_id is None else await self._job_of(known.job_id)
+                if job is not None and same.is_answered_by(job):
+                    return Begun(job, has_waited)
+                past = known.job_id
+                continue
             if left_ms <= HAND_OVER_MS:
                 raise NoSlotInTimeError("the same request is still being answered; ask again", retry_after_ms=1_000)
             has_waited = True

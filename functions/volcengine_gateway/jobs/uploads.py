@@ -30,7 +30,7 @@ from volcengine_gateway.jobs.job import Job
 from volcengine_gateway.jobs.service import Jobs, Tally, payer_of_job
 from volcengine_gateway.jobs.store import Files, Stored
 from volcengine_gateway.jobs.task_lines import Mark, TaskLines
-from volcengine_gateway.jobs.turn import OneAtATime, Same, digest_of
+from volcengine_gateway.jobs.turn import Same, digest_of
 from volcengine_gateway.secret import Keys
 from volcengine_gateway.told import JobTakenTold, JobTold, UploadTold, taken_on
 
@@ -76,7 +76,7 @@ class Uploads:
         self._keys = keys
         self._store = jobs.store
         self._clock = clock
-        self._one_at_a_time = OneAtATime(jobs.store.turns, clock=clock)
+        self._one_at_a_time = jobs.one_at_a_time
 
     def hand_out(self, request: UploadRequest) -> UploadTold:
         """Return an address to which a list may be PUT, by whoever has it. Nothing is kept before that."""
@@ -142,7 +142,7 @@ class Uploads:
             job = made if await self._store.table.add_once(made) else await self._store.table.get(made.job_id)
         if job is None or job.digest != digest:
             raise InvalidRequestError.of_field("upload_id", OTHER_JOB if job and job.digest else NO_LIST)
-        if job.started_at_ms is None and not job.is_over:
+        if job.is_lost or (job.started_at_ms is None and not job.is_over):
             await self._store.queue.send(job.job_id)  # once more does no harm, and the first may never have been sent
         return job, warnings
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from volcengine_client.errors import InvalidRequestError, StoreError, UnknownJobError
 from volcengine_client.limits import JOB_PAGE_TASKS, JOB_PAGE_TASKS_MAX
 from volcengine_client.models import JobRequest, UploadedJobRequest, UploadRequest
+from volcengine_gateway.jobs.job import JOB_STATES
 from volcengine_gateway.openapi.of_speech import ESTIMATE, JOB_TAKEN
 from volcengine_gateway.openapi.operation import (
     BODY,
@@ -131,6 +132,7 @@ def _list() -> Operation:
         parameters=(
             Parameter("query", "account", "One of the gateway's accounts; left out: its main one.", {"type": "string"}),
             Parameter("query", "app", "Only this app's.", {"type": "string"}, "audiobook"),
+            Parameter("query", "state", "Only those in this state.", {"enum": list(JOB_STATES)}, "running"),
             Parameter(
                 "query",
                 "after",

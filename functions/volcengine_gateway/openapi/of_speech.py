@@ -45,6 +45,7 @@ ESTIMATE = {
     "dry_run": True,
     "tasks": 1,
     "calls": 1,
+    "unchecked": 0,
     "saved": 0,
     "refused": [],
     "characters": {"bought": 6, "saved": 0, "by_product": {"small-model": 6}},

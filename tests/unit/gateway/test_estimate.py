@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.gateway import ADMIN_KEY, event
 from tests.support.jobs import Workshop
+from volcengine_client.limits import LOOK_RESERVE_MS, STORE_REQUESTS_MAX
 
 TASKS = [
     {"text": "known"},
@@ -31,6 +34,7 @@ async def test_an_estimate_says_what_would_be_called_saved_and_refused_and_buys_
 
     assert told.status == 200
     assert (told.said["tasks"], told.said["calls"], told.said["saved"]) == (5, 2, 2)
+    assert told.said["unchecked"] == 0
     assert [(one["index"], one["error"]["code"]) for one in told.said["refused"]] == [(4, "option_refused")]
     assert told.said["characters"] == {
         "bought": 10,
@@ -39,6 +43,32 @@ async def test_an_estimate_says_what_would_be_called_saved_and_refused_and_buys_
     }
     assert workshop.bought() == {"known": 1}
     assert len(workshop.messages.sent) == 0
+
+
+async def test_what_there_is_no_time_to_look_for_is_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5, however many tasks."""
+    workshop = Workshop(tmp_path, limit=2)
+    bench = workshop.bench()
+    await bench.post({"tasks": [{"text": f"text {number}"} for number in range(10)]})
+    about, asked_count, slow_after = workshop.store.files.about, 0, 200
+
+    async def slow(name: str) -> Mapping[str, str] | None:
+        nonlocal asked_count
+        asked_count += 1
+        if asked_count > slow_after:
+            await asyncio.sleep(60)
+        return await about(name)
+
+    monkeypatch.setattr(workshop.store.files, "about", slow)
+    body = json.dumps({"tasks": [{"text": f"text {number}"} for number in range(1_000)]})
+    asked = event("POST", "/jobs", body=body, admin_key=ADMIN_KEY)
+    told = await bench.ask({**asked, "rawQueryString": "dry_run=true"}, remaining_ms=LOOK_RESERVE_MS + 2_000)
+
+    assert told.status == 200
+    assert (told.said["calls"], told.said["saved"], told.said["unchecked"]) == (990, 10, 800)
+    assert asked_count <= slow_after + STORE_REQUESTS_MAX
 
 
 async def test_a_wish_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ NEVER_A_REQUESTS = {
     "gateway_unavailable",
     "job_cancelled",
     "job_failed",
+    "job_lost",
     "method_not_allowed",
     "pool",
     "upstream",

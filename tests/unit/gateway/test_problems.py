@@ -42,6 +42,7 @@ STATUSES = {
     "InvalidRequestError": 422,
     "JobCancelledError": 500,  # only ever a task's
     "JobFailedError": 500,  # the same
+    "JobLostError": 500,  # the same
     "LeaseLostError": 503,
     "LoginRejectedError": 502,
     "NoSlotInTimeError": 429,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from volcengine_gateway.jobs.callbacks import Callbacks, Try
 from volcengine_gateway.jobs.embedded import EmbeddedJobs, Retention
 from volcengine_gateway.jobs.errands import Errands
 from volcengine_gateway.jobs.job import Job
-from volcengine_gateway.jobs.local import SQLiteJobTable
+from volcengine_gateway.jobs.local import SQLiteJobTable, kept_key
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.wiring import Deliveries
 
@@ -246,6 +247,29 @@ async def test_the_self_hosted_server_goes_on_telling_after_it_was_restarted(tmp
             await served.embedded.stop()
 
         assert [received.headers["webhook-id"] for received in receiver.received] == [f"{job_id}-done"] * 2
+
+
+async def test_an_address_of_audio_outlives_the_server_that_gave_it_out(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "bench")
+    addresses, are_good = [], []
+    for folder in ("served", "served", "another"):
+        served = _Served(tmp_path / folder, workshop, Receivers())
+        await served.embedded.start(served.errands)
+        addresses.append(urlsplit(served.embedded.files.url("speech/a.mp3")))
+        asked = dict(parse_qsl(addresses[0].query))
+        are_good.append(served.embedded.files.is_signed("speech/a.mp3", **asked))
+        await served.embedded.stop()
+
+    assert are_good == [True, True, False]
+    assert (tmp_path / "served" / "address.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_of_addresses_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "address.key").write_bytes(b"short")
+    key = kept_key(tmp_path / "address.key")
+
+    assert key == kept_key(tmp_path / "address.key")
+    assert len(key) == 32
 
 
 class _Served:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.gateway import CALLER_LOGIN, Told
+from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, Told
 from tests.support.jobs import Workshop
+from tests.support.scripted_upstream import RecordedCall
+from volcengine_client.answer import Outcomes
 from volcengine_client.errors import TextRefusedError, UpstreamUnavailableError, VolcengineError
-from volcengine_client.models import TaskItem
+from volcengine_client.models import BatchRequest, PoolReport, TaskItem
+from volcengine_client.pool.memory import MemoryTable
+from volcengine_client.speech.call import Call
 from volcengine_client.speech.login import Login
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
+from volcengine_gateway.credentials import payer_of
+from volcengine_gateway.jobs.once import Ask, Once
+from volcengine_gateway.jobs.store import Turn
 
 TEXTS = [f"text {number}" for number in range(30)]
 
@@ -205,6 +215,79 @@ async def test_a_job_sent_again_after_an_hour_buys_nothing(workshop: Workshop) -
     assert first != second
     assert len(await workshop.results(second)) == len(TEXTS)
     assert workshop.bought() == dict.fromkeys(TEXTS, 1)
+
+
+async def test_two_equal_jobs_at_once_after_one_that_is_over_are_one(workshop: Workshop) -> None:
+    """I8."""
+    past = await workshop.submit(TEXTS)
+    await workshop.slice(past)
+    again = await asyncio.gather(*(workshop.submit(TEXTS) for _ in range(5)))
+
+    assert len(set(again)) == 1
+    assert past not in again
+
+
+async def test_two_equal_batches_at_once_after_a_job_that_is_over_are_bought_once(workshop: Workshop) -> None:
+    """I8."""
+    workshop.voice.speak_ms = 300
+    body = _body([f"text {number}" for number in range(60)])
+    first = await workshop.bench().post(body, remaining_ms=4_500)
+    await workshop.jobs.cancel(first.said["job"]["job_id"])
+    workshop.voice.speak_ms = 50
+    workshop._table = MemoryTable(clock=workshop.clock)  # where no slot rests after a call that was cut
+    both = await asyncio.gather(*(workshop.bench().post(body) for _ in range(2)))
+
+    assert [told.said["job"] for told in both] == [None, None]
+    assert set(workshop.bought().values()) == {1}
+
+
+async def test_a_turn_ends_once_all_is_kept_and_while_the_pool_is_being_left(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: whoever comes next finds it; and the answer does not wait for one after the other."""
+    steps: list[str] = []
+    has_ended = asyncio.Event()
+    put, end = workshop.store.files.put, workshop.store.turns.end
+
+    async def slow_put(name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
+        await asyncio.sleep(0.05)
+        await put(name, content, about=about)
+        steps.append("kept")
+
+    async def noted_end(name: str, turn: Turn) -> None:
+        steps.append("ended")
+        await end(name, turn)
+        has_ended.set()
+
+    async def speak(work: Outcomes, around: Callable[[Speaker], Speaker], _deadline_at_ms: int) -> PoolReport:
+        speaker = around(_Aloud())
+        async for index, task in work.tasks():
+            work.settle(index, await speaker.speak(task, call=RecordedCall(), timeout_ms=1_000))
+        await has_ended.wait()
+        steps.append("left")
+        return PoolReport(limit=1, waited_ms=0)
+
+    monkeypatch.setattr(workshop.store.files, "put", slow_put)
+    monkeypatch.setattr(workshop.store.turns, "end", noted_end)
+    request = BatchRequest.model_validate(_body(["a", "b", "a"]))
+    keyring = await workshop.keys.keyring()
+    ask = Ask(
+        request=request,
+        payer=payer_of(keyring, policy="off", shown_admin_key=ADMIN_KEY),
+        key=keyring.naming_key,
+        idempotency_key=None,
+        deadline_at_ms=workshop.clock.monotonic_ms() + 20_000,
+        answer_bytes_max=100_000,
+    )
+    response = await Once(workshop.store, jobs=workshop.jobs, clock=workshop.clock).answer(ask, speak)
+
+    assert [result.audio for result in response.results] == [b"a", b"b", b"a"]
+    assert steps == ["kept", "kept", "ended", "left"]
+
+
+class _Aloud:
+    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:  # noqa: ARG002 - the port's
+        return Speech(task.text.encode(), 1_000, None)
 
 
 async def test_a_request_whose_job_was_cancelled_begins_anew(workshop: Workshop) -> None:

@@ -16,6 +16,7 @@ from tests.support.jobs import Workshop
 from volcengine_client.errors import InvalidRequestError, StoreError
 from volcengine_client.limits import HAND_OVER_MS, UPLOAD_BYTES_MAX, UPLOAD_URL_MS
 from volcengine_gateway.jobs import uploads
+from volcengine_gateway.jobs.lost import LostJobs
 from volcengine_gateway.jobs.uploads import upload_file
 
 UNKNOWN = "0" * 32
@@ -112,6 +113,18 @@ async def test_a_job_whose_message_was_never_sent_is_sent_for_by_the_next_start(
 
     assert (first.status, first.error["retryable"]) == (503, True)
     assert (again.status, workshop.messages.sent) == (202, [(again.said["job_id"], 0)])
+
+
+async def test_a_lost_job_of_an_upload_goes_on_when_it_is_started_again(workshop: Workshop, bench: Bench) -> None:
+    upload_id = await uploaded(workshop, bench, list_of("a"))
+    job_id = (await post(bench, {"upload_id": upload_id})).said["job_id"]
+    await LostJobs(workshop.store, clock=workshop.clock).take(job_id)
+    workshop.messages.sent.clear()
+    again = await post(bench, {"upload_id": upload_id})
+    await workshop.slice(workshop.messages.sent[0][0])
+
+    assert again.said["job_id"] == job_id
+    assert (await workshop.jobs.show(job_id, after=None, limit="0"))["state"] == "done"
 
 
 async def test_an_upload_is_one_job_and_no_other(workshop: Workshop, bench: Bench) -> None:

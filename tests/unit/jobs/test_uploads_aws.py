@@ -26,8 +26,6 @@ SETTINGS = JobSettings(
     queue_url="https://queue",
     jobs_kept_days=7,
     speech_kept_days=30,
-    attempts_max=5,
-    visibility_ms=130_000,
 )
 
 

@@ -266,19 +266,6 @@ async def test_a_job_uses_no_more_slots_than_its_caller_wants(workshop: Workshop
     assert workshop.voice.peak[SERVER_LOGIN.app_id] == 3
 
 
-async def test_a_job_whose_workers_all_vanish_says_so(workshop: Workshop) -> None:
-    job_id = await workshop.submit(_texts(2))
-    work = asyncio.create_task(workshop.slice(job_id, attempt=5))
-    await workshop.until(lambda: bool(workshop.voice.spoken))
-    work.cancel()
-    await asyncio.wait({work})
-    workshop.clock.ahead_ms += 61_000
-    told: Any = await workshop.jobs.show(job_id, after=None, limit=None)
-
-    assert told["state"] == "failed"
-    assert "dead-letter" in told["error"]["message"]
-
-
 async def test_a_job_whose_release_was_written_and_not_answered_goes_on(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ One class has one code, and callers may match on either.
     │   └── PoolTableError              pool_table
     ├── JobCancelledError               job_cancelled
     ├── JobFailedError                  job_failed
+    │   └── JobLostError                job_lost
     ├── BatchStoppedError               batch_stopped
     ├── GatewayUnavailableError         gateway_unavailable
     ├── StoreError                      store_unavailable
@@ -240,6 +241,13 @@ class JobFailedError(VolcengineError):
     """The job ended before this task's turn came."""
 
     code = "job_failed"
+
+
+class JobLostError(JobFailedError):
+    """The workers ended over and over on the job; sent again, it begins anew."""
+
+    code = "job_lost"
+    _retryable = True
 
 
 class BatchStoppedError(VolcengineError):

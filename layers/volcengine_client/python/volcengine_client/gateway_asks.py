@@ -14,7 +14,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import BatchTooLargeError, GatewayUnavailableError, VolcengineError, class_of
 from volcengine_client.gateway_answers import unreadable
 from volcengine_client.gateway_wire import GatewayWire
-from volcengine_client.jobs import Estimate, Job, JobList, JobPage, JobResult, PoolStatus
+from volcengine_client.jobs import Estimate, Job, JobList, JobPage, JobResult, JobState, PoolStatus
 from volcengine_client.limits import (
     JOB_BODY_BYTES,
     JOB_CHUNK_TASKS,
@@ -154,10 +154,10 @@ class GatewayAsks:
     async def cancel(self, job_id: str) -> Job:
         return _read(Job, await self._wire.ask("DELETE", _job_path(job_id)))
 
-    async def jobs(self, app: str | None) -> AsyncGenerator[Job, None]:
+    async def jobs(self, app: str | None, state: JobState | None) -> AsyncGenerator[Job, None]:
         after: str | None = None
         while True:
-            query = _given({"app": app, "account": self._account, "after": after})
+            query = _given({"app": app, "state": state, "account": self._account, "after": after})
             page = _read(JobList, await self._wire.ask("GET", "/jobs", query=query))
             for job in page.jobs:
                 yield job

@@ -22,7 +22,7 @@ from volcengine_client.background import Background, InBackground
 from volcengine_client.clock import SystemClock
 from volcengine_client.gateway_asks import GatewayAsks
 from volcengine_client.gateway_wire import GatewayWire
-from volcengine_client.jobs import Estimate, Job, JobResult, JobWishes, PoolStatus
+from volcengine_client.jobs import Estimate, Job, JobResult, JobState, JobWishes, PoolStatus
 from volcengine_client.limits import CLIENT_BATCH_MS
 from volcengine_client.models import TaskItem, TaskResult
 
@@ -159,15 +159,15 @@ class GatewayClient(InBackground):
         """Cancel a job; see `cancel_async`."""
         return self._background.run(self._asks.cancel(job_id))
 
-    async def jobs_async(self, *, app: str | None = None) -> AsyncGenerator[Job, None]:
-        """Yield the account's jobs, the youngest first; only those of *app*, if one is given."""
-        async with aclosing(self._background.each_async(self._asks.jobs(app))) as jobs:
+    async def jobs_async(self, *, app: str | None = None, state: JobState | None = None) -> AsyncGenerator[Job, None]:
+        """Yield the account's jobs, the youngest first; only those of *app*, and in *state*, if one is given."""
+        async with aclosing(self._background.each_async(self._asks.jobs(app, state))) as jobs:
             async for job in jobs:
                 yield job
 
-    def jobs_sync(self, *, app: str | None = None) -> Iterator[Job]:
+    def jobs_sync(self, *, app: str | None = None, state: JobState | None = None) -> Iterator[Job]:
         """Yield the account's jobs; see `jobs_async`."""
-        yield from self._background.each(self._asks.jobs(app))
+        yield from self._background.each(self._asks.jobs(app, state))
 
     # --- audio and the pool -----------------------------------------------------
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from volcengine_client.models import TaskError, TaskResult
 
 Priority = Literal["interactive", "background"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 OVER = frozenset({"done", "failed", "cancelled"})
 
@@ -130,6 +131,7 @@ class Estimate(BaseModel):
     Attributes:
         tasks: Of the batch.
         calls: To the upstream, when none has to be repeated.
+        unchecked: Calls for which there was no time to look whether their audio is found.
         saved: Tasks whose audio is found, or equal to another's.
         refused: Tasks that would fail, and why: index, task_id, error.
         characters: What they cost.
@@ -140,6 +142,7 @@ class Estimate(BaseModel):
 
     tasks: int
     calls: int
+    unchecked: int = 0
     saved: int
     refused: list[dict[str, Any]] = []
     characters: EstimatedCharacters

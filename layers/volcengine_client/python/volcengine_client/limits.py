@@ -37,6 +37,7 @@ JOB_CHUNK_TASKS = 100  # tasks that are read, and noted as finished, together
 JOB_PAGE_TASKS = 100  # results a page, unless the caller wants another number ...
 JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
 JOBS_LISTED_MAX = 100  # jobs a list
+JOBS_LOOKED_AT_MAX = 1_000  # jobs that are looked at for a list; of some kinds there may be few among them
 AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
 
 UPLOAD_BYTES_MAX = 128 * 1024 * 1024  # bytes a list of tasks that is uploaded: the most tasks, each with a long text
@@ -89,6 +90,8 @@ STORE_RETRY_BASE_MS = 50  # the first wait, doubled with each attempt, full jitt
 STORE_RETRY_MAX_MS = 2_000
 HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of what it has no time for
 FIND_MAX_MS = 5_000  # how long it may take to find what was spoken before; then it is bought
+LOOK_MAX_MS = 15_000  # how long an estimate may look for what was spoken before; the rest is said to be unchecked
+LOOK_RESERVE_MS = 8_000  # of an estimate's time that is kept for reckoning, with 70,000 tasks on half a processor
 TURN_POLL_MS = 200  # how often one looks who waits for the same request's end
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 IDEMPOTENCY_KEPT_MS = 86_400_000  # for how long an idempotency key is remembered
@@ -98,7 +101,7 @@ SLICE_MARGIN_MS = 8_000  # of a worker's time that is kept for writing down what
 CALLBACK_URL_CHARACTERS_MAX = 2_048
 CALLBACK_RESOLVE_MAX_MS = 3_000  # to look up a callback's host while its job is submitted
 CALLBACK_SEND_MAX_MS = 10_000  # one try, from looking up the host to the status of its answer
-CALLBACK_ATTEMPTS_MAX = 10  # tries, the first one included
+CALLBACK_ATTEMPTS_MAX = 103  # tries, the first one included: those of a day
 CALLBACK_WAIT_MS = 10_000  # before the second try; doubled with each
 CALLBACK_WAIT_MAX_MS = 900_000  # SQS keeps no message longer
 WEBHOOK_TOLERANCE_S = 300  # how far a callback's time may be from its receiver's
@@ -209,9 +212,18 @@ TEST_TIMES = PoolTimes(
 
 assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
+assert JOBS_LISTED_MAX < JOBS_LOOKED_AT_MAX
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
+assert LOOK_MAX_MS + LOOK_RESERVE_MS < REQUEST_DEADLINE_MS < CLIENT_ANSWER_MS
+CALLBACK_DOUBLINGS = (CALLBACK_WAIT_MAX_MS // CALLBACK_WAIT_MS).bit_length()  # waits below the longest one
+CALLBACK_TRIED_MS = (
+    CALLBACK_WAIT_MS * (2**CALLBACK_DOUBLINGS - 1)
+    + (CALLBACK_ATTEMPTS_MAX - 1 - CALLBACK_DOUBLINGS) * CALLBACK_WAIT_MAX_MS
+)
+assert CALLBACK_WAIT_MS << (CALLBACK_DOUBLINGS - 1) <= CALLBACK_WAIT_MAX_MS < CALLBACK_WAIT_MS << CALLBACK_DOUBLINGS
+assert 86_400_000 <= CALLBACK_TRIED_MS < 86_400_000 + CALLBACK_WAIT_MAX_MS  # a receiver may be down over night
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
 assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_BYTES_MAX
 assert UPLOAD_PART_BYTES >= 2 * JOB_CHUNK_TASKS * UPLOAD_LINE_BYTES_MAX  # each part read is a step forward

@@ -26,6 +26,7 @@ class Figures:
         saved: That sound like another task, or that the gateway has spoken before.
         refused: That would fail.
         calls: To the upstream, when none has to be repeated.
+        unchecked: Those of them for which the gateway had no time to look whether it has spoken them before.
         characters: Of these calls, as the upstream bills them, by what it sells them as.
         expected_s: From the first call to the last; a guess.
         limit: Calls at once.
@@ -39,6 +40,7 @@ class Figures:
     characters: Mapping[str, int]
     expected_s: float
     limit: int
+    unchecked: int = 0
 
 
 def figures_here(folder: OutFolder, *, limit: int) -> Figures:
@@ -74,6 +76,7 @@ def figures_there(folder: OutFolder, estimates: Sequence[Estimate], *, limit: in
         calls=sum(estimate.calls for estimate in estimates),
         characters=products,
         expected_s=sum(estimate.expected_seconds for estimate in estimates),
+        unchecked=sum(estimate.unchecked for estimate in estimates),
         limit=max((estimate.limit for estimate in estimates), default=limit),
     )
 
@@ -85,7 +88,8 @@ def shown(figures: Figures) -> Table:
     table.add_row("there already", f"{figures.found:,}")
     table.add_row("saved", f"{figures.saved:,}")
     table.add_row("refused", f"{figures.refused:,}")
-    table.add_row("calls", f"{figures.calls:,}")
+    unchecked = f", {figures.unchecked:,} of them unchecked" if figures.unchecked else ""
+    table.add_row("calls", f"{figures.calls:,}{unchecked}")
     table.add_row("characters", f"{sum(figures.characters.values()):,}")
     for product, count in sorted(figures.characters.items()):
         table.add_row(f"  {product}", f"{count:,}")

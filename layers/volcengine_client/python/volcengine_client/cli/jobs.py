@@ -14,7 +14,7 @@ from rich.text import Text
 from volcengine_client.cli import access, endings
 from volcengine_client.cli.download import DownloadedJob
 from volcengine_client.cli.endings import out
-from volcengine_client.jobs import Job
+from volcengine_client.jobs import Job, JobState
 
 jobs_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Jobs at a gateway: list, show, cancel, download."
@@ -29,6 +29,7 @@ def list_jobs(
     admin_key_file: access.KeyFileOption = None,
     account: access.AccountOption = None,
     app: Annotated[str | None, typer.Option("--app", help="Only this app's.", show_default=False)] = None,
+    state: Annotated[JobState | None, typer.Option("--state", help="Only those in it.", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most, the youngest first.")] = 50,
 ) -> None:
     """List the account's jobs."""
@@ -44,7 +45,7 @@ def list_jobs(
             "created",
             box=None,
         )
-        for _, job in zip(range(limit), client.jobs_sync(app=app), strict=False):
+        for _, job in zip(range(limit), client.jobs_sync(app=app, state=state), strict=False):
             figures = (f"{count:,}" for count in (job.tasks, job.done, job.failed, job.characters))
             table.add_row(job.job_id, job.state, Text(job.app), *figures, _instant(job.created_at_ms))
         endings.show(table)
