@@ -31,11 +31,19 @@ WEBHOOK_PURPOSE = b"volcengine-concurrent-tts: signatures of callbacks, 1"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One of the server's accounts with the upstream."""
+    """One of the server's accounts with the upstream.
+
+    Attributes:
+        pool: Its name.
+        login: What the upstream is told.
+        limit: Of all products without one of their own.
+        products: The limits of those that have, which are pools of their own, by name.
+    """
 
     pool: str
     login: Login
     limit: Limit
+    products: Mapping[str, Limit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +79,8 @@ class Payer:
         limit: The account's limit.
         hold_max: Slots that the batch may hold at most.
         is_server: Whether the login is one of the server's.
+        products: The limits of products that have pools of their own.
+        wish: Slots that the batch wants to hold at most in each pool; None: all.
     """
 
     login: Login
@@ -78,6 +88,8 @@ class Payer:
     limit: Limit
     hold_max: int
     is_server: bool
+    products: Mapping[str, Limit] = field(default_factory=dict)
+    wish: int | None = None
 
 
 def naming_key_of(admin_key: str | None) -> bytes:
@@ -191,7 +203,15 @@ def _server_account(keyring: Keyring, name: str | None, *, is_operator: bool) ->
 def _as_server(account: Account, wish: int | None) -> Payer:
     """Let the server's account pay; a wish may lower what the batch holds, never raise the limit."""
     hold_max = min(wish or account.limit.n, account.limit.n)
-    return Payer(account.login, account.pool, account.limit, hold_max, is_server=True)
+    return Payer(
+        account.login,
+        account.pool,
+        account.limit,
+        hold_max,
+        is_server=True,
+        products=account.products,
+        wish=wish,
+    )
 
 
 def _as_caller(keyring: Keyring, login: Login, concurrency: int) -> Payer:

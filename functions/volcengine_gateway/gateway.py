@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from volcengine_client import __version__
 from volcengine_client.answer import Outcomes
-from volcengine_client.batch import speak, speak_batch
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
@@ -31,6 +31,8 @@ from volcengine_client.limits import (
 from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, PoolReport
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
+from volcengine_client.products import Counter, speak_batch_by_product, speak_by_product
+from volcengine_client.speech.route import counter_of
 from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.age import Moment
 from volcengine_gateway.credentials import (
@@ -239,11 +241,11 @@ class Gateway:
         speaker = CountedSpeaker(self.voice.speaker(ask.payer.login))
 
         async def speak_rest(work: Outcomes, around: Callable[[Speaker], Speaker], deadline_at_ms: int) -> PoolReport:
-            return await speak(
+            return await speak_by_product(
                 work,
                 speaker=around(speaker),
-                pool=self._pools.of(ask.payer.pool),
-                terms=self._terms(ask.request, ask.payer),
+                counters=self._counters(ask.request, ask.payer),
+                product_of=partial(counter_of, has_v1=ask.payer.login.has_pair),
                 clock=self.clock,
                 deadline_at_ms=deadline_at_ms,
             )
@@ -252,23 +254,23 @@ class Gateway:
         self.journal.spoken(_spoken(ask.payer, response, refused=speaker.refused_count))
         return response
 
-    def _terms(self, request: BatchRequest, payer: Payer) -> Terms:
-        return Terms(
-            limit=payer.limit,
-            hold_max=min(payer.hold_max, len(request.tasks)),
-            app=request.app,
-            weight=self.settings.weights.get(request.app, 1),
-        )
+    def _counters(self, request: BatchRequest, payer: Payer) -> dict[str, Counter]:
+        most = len(request.tasks)
+        weight = self.settings.weights.get(request.app, 1)
+        terms = Terms(limit=payer.limit, hold_max=min(payer.hold_max, most), app=request.app, weight=weight)
+        kept_ms = None if payer.is_server else CALLERS_POOL_KEPT_MS
+        wish = min(payer.wish or most, most)
+        return self._pools.counters(payer.pool, terms, products=payer.products, wish=wish, kept_ms=kept_ms)
 
     async def _speak(
         self, request: BatchRequest, payer: Payer, deadline_at_ms: int, answer_bytes_max: int
     ) -> BatchResponse:
         speaker = CountedSpeaker(self.voice.speaker(payer.login))
-        response = await speak_batch(
+        response = await speak_batch_by_product(
             request.tasks,
             speaker=speaker,
-            pool=self._pools.of(payer.pool, kept_ms=None if payer.is_server else CALLERS_POOL_KEPT_MS),
-            terms=self._terms(request, payer),
+            counters=self._counters(request, payer),
+            product_of=partial(counter_of, has_v1=payer.login.has_pair),
             clock=self.clock,
             deadline_at_ms=deadline_at_ms,
             answer_bytes_max=answer_bytes_max,

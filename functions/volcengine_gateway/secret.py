@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from volcengine_client.clock import Clock
+from volcengine_client.concurrency import Concurrency, concurrency_of
 from volcengine_client.errors import SecretError
 from volcengine_client.limits import (
-    CONCURRENCY_DEFAULT,
-    CONCURRENCY_MAX,
     CREDENTIAL_CHARACTERS_MAX,
     SECRET_AGE_MAX_MS,
 )
@@ -75,7 +73,8 @@ class FixedKeys:
         main = None
         if settings.app_id is not None or settings.api_key is not None:
             login = Login(settings.app_id or "", settings.access_key or "", settings.api_key or "")
-            main = Account(SERVER_POOL, login, Limit(settings.concurrency, 0))
+            products = {product: Limit(limit, 0) for product, limit in settings.product_concurrency.items()}
+            main = Account(SERVER_POOL, login, Limit(settings.concurrency, 0), products)
         naming_key = naming_key_of(settings.admin_key)
         webhook_key = settings.webhook_key.encode() if settings.webhook_key else webhook_key_of(naming_key)
         return cls(
@@ -178,7 +177,9 @@ def _account(said: Any, pool: str, created_at_ms: int) -> Account | None:
         raise _malformed("volcengine_tts_appid and volcengine_tts_access_key together")
     if not app_id and not api_key:
         return None
-    return Account(pool, Login(app_id, access_key, api_key), Limit(_concurrency(said), created_at_ms))
+    limits = _limits(said)
+    products = {product: Limit(limit, created_at_ms) for product, limit in limits.by_product.items()}
+    return Account(pool, Login(app_id, access_key, api_key), Limit(limits.usual, created_at_ms), products)
 
 
 def _text(said: Mapping[str, Any], key: str) -> str:
@@ -195,15 +196,15 @@ def _optional(said: Mapping[str, Any], key: str) -> str:
     return _text(said, key) if said.get(key) else ""
 
 
-def _concurrency(said: Mapping[str, Any]) -> int:
-    """Return the account's limit; the console of Secrets Manager writes numbers as text."""
+def _limits(said: Mapping[str, Any]) -> Concurrency:
+    """Return the account's limits; the console of Secrets Manager writes numbers as text."""
     value = said.get("volcengine_tts_concurrency")
     if value is None or value == "":  # the wish for the default
-        return CONCURRENCY_DEFAULT
-    text = str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= CONCURRENCY_MAX:
-        raise _malformed(f"volcengine_tts_concurrency between 1 and {CONCURRENCY_MAX}")
-    return int(text)
+        return Concurrency()
+    try:
+        return concurrency_of(value)
+    except ValueError as exc:
+        raise _malformed(f"volcengine_tts_concurrency: {exc}") from None  # no cause, as above
 
 
 def _malformed(wanted: str) -> SecretError:

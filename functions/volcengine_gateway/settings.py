@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from volcengine_client.concurrency import Concurrency, concurrency_of
 from volcengine_client.limits import (
     ANSWER_BYTES_MAX,
     APP_CHARACTERS_MAX,
     AUDIO_BYTES_MAX,
     BODY_BYTES_MAX,
     CONCURRENCY_DEFAULT,
-    CONCURRENCY_MAX,
     CREDENTIAL_CHARACTERS_MAX,
     DEFAULT_TIMES,
     REQUEST_DEADLINE_MS,
@@ -30,6 +30,7 @@ from volcengine_client.limits import (
     VOICE_TYPE_CHARACTERS_MAX,
     PoolTimes,
 )
+from volcengine_gateway.times import times_of
 
 CallersCredentials = Literal["anyone", "with_admin_key", "off"]
 
@@ -152,6 +153,7 @@ class ServerSettings(Settings):
         access_key: None exactly when `app_id` is.
         api_key: The same account's API key; None: none. Without either only callers bring credentials.
         concurrency: Calls that the account allows at once.
+        product_concurrency: The same of products that are counted by themselves.
         admin_key: What callers must show to use the server's account; None: nothing.
         webhook_key: Signs callbacks; None: a key that follows from the admin key.
         data_folder: Where jobs and their audio are.
@@ -163,6 +165,7 @@ class ServerSettings(Settings):
     access_key: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
     concurrency: int = CONCURRENCY_DEFAULT
+    product_concurrency: Mapping[str, int] = field(default_factory=dict)
     admin_key: str | None = field(default=None, repr=False)
     webhook_key: str | None = field(default=None, repr=False)
     data_folder: str = DATA_FOLDER
@@ -226,6 +229,7 @@ def server_settings(
     said = {name: value for name, value in (file or {}).items() if value is not None}
     given = _Given({**said, **(os.environ if environment is None else environment)})
     answer_bytes_max = given.integer("VOLCENGINE_TTS_ANSWER_BYTES_MAX", SERVER_ANSWER_BYTES_MAX)
+    concurrency = given.concurrency()
     settings = ServerSettings(
         endpoint=given.endpoint(),
         times=given.times(),
@@ -242,7 +246,8 @@ def server_settings(
         app_id=given.credential("VOLCENGINE_TTS_APPID"),
         access_key=given.credential("VOLCENGINE_TTS_ACCESS_KEY"),
         api_key=given.credential("VOLCENGINE_TTS_API_KEY"),
-        concurrency=given.integer("VOLCENGINE_TTS_CONCURRENCY", CONCURRENCY_DEFAULT, most=CONCURRENCY_MAX),
+        concurrency=concurrency.usual,
+        product_concurrency=concurrency.by_product,
         admin_key=given.credential("ADMIN_API_KEY"),
         webhook_key=given.credential("VOLCENGINE_TTS_WEBHOOK_KEY"),
         callback_test_hosts=given.callback_test_hosts(),
@@ -268,8 +273,7 @@ def _assure_someone_may_speak(settings: ServerSettings, *, is_anonymous_allowed:
         raise SettingsError("VOLCENGINE_TTS_CALLERS_CREDENTIALS=with_admin_key needs an ADMIN_API_KEY")
     if settings.callers_credentials == "off" and not has_account:
         raise SettingsError(
-            "VOLCENGINE_TTS_CALLERS_CREDENTIALS=off needs the server's own account: VOLCENGINE_TTS_APPID with "
-            "VOLCENGINE_TTS_ACCESS_KEY, or VOLCENGINE_TTS_API_KEY"
+            "VOLCENGINE_TTS_CALLERS_CREDENTIALS=off needs the server's own VOLCENGINE_TTS_APPID or _API_KEY"
         )
 
 
@@ -303,6 +307,13 @@ class _Given:
         if not re.fullmatch(r"[0-9]{1,10}", value) or not 1 <= int(value) <= most:
             raise SettingsError(f"{name} should be an integer between 1 and {most}")
         return int(value)
+
+    def concurrency(self) -> Concurrency:
+        name = "VOLCENGINE_TTS_CONCURRENCY"
+        try:
+            return concurrency_of(self.text(name) or CONCURRENCY_DEFAULT)
+        except ValueError as exc:
+            raise SettingsError(f"{name} should be {exc}") from None
 
     def boolean(self, name: str) -> bool:
         value = (self.text(name) or "false").lower()
@@ -374,18 +385,7 @@ class _Given:
         return days
 
     def times(self) -> PoolTimes:
-        names = {
-            "upstream_call_max_ms": "VOLCENGINE_TTS_UPSTREAM_CALL_MAX_MS",
-            "skew_ms": "VOLCENGINE_TTS_SKEW_MS",
-            "send_max_ms": "VOLCENGINE_TTS_SEND_MAX_MS",
-            "renew_ms": "VOLCENGINE_TTS_RENEW_MS",
-            "lease_ms": "VOLCENGINE_TTS_LEASE_MS",
-        }
-        times = {key: self.integer(name, getattr(DEFAULT_TIMES, key), most=TIME_MAX_MS) for key, name in names.items()}
-        if times["lease_ms"] < sum(times.values()) - times["lease_ms"]:
-            others = ", ".join(name for key, name in names.items() if key != "lease_ms")
-            raise SettingsError(f"{names['lease_ms']} should be at least the sum of {others}")
-        return PoolTimes(**times)
+        return times_of(lambda name, default: self.integer(name, default, most=TIME_MAX_MS), SettingsError)
 
 
 def _is_weight(app: str, weight: object) -> bool:

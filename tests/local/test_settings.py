@@ -29,6 +29,13 @@ def test_an_account_and_its_upstream_are_taken_as_given() -> None:
     assert wanted.endpoint == "http://127.0.0.1:9000"
 
 
+def test_an_api_key_may_stand_alone_or_beside_the_pair() -> None:
+    alone, beside = parsed({"VOLCENGINE_TTS_API_KEY": "k"}), parsed({**ACCOUNT, "VOLCENGINE_TTS_API_KEY": "k"})
+
+    assert (alone.app_id, alone.access_key, alone.api_key) == ("", "", "k")
+    assert (beside.app_id, beside.access_key, beside.api_key) == ("777", "a-secret", "k")
+
+
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:9000", "http://upstream.example", "http://127.0.0.1:9000/api", "ftp://127.0.0.1"]
 )

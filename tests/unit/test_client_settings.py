@@ -23,6 +23,7 @@ from volcengine_client.speech.login import Login
         {"concurrency": 1_001},
         {"concurrency": True},
         {"concurrency": "10"},
+        {"concurrency": {"seed-tts-2.0": 0}},
         {"app": ""},
         {"app": 5},
         {"app": "a/b"},
@@ -68,6 +69,13 @@ def test_half_a_pair_is_refused_beside_an_api_key_too(wrong: dict[str, Any], mon
 
     with pytest.raises(CredentialsError):
         VolcengineConcurrentTTS(**wrong)
+
+
+def test_products_with_limits_of_their_own_have_pools_of_their_own() -> None:
+    client = create_client("a", "k", {"seed-tts-2.0": 20, "default": 3})
+    counted = {product: (counter.pool.name, counter.terms.hold_max) for product, counter in client._counters.items()}
+
+    assert counted == {"": ("client", 3), "seed-tts-2.0": ("client:seed-tts-2.0", 20)}
 
 
 def test_no_tasks_need_no_upstream() -> None:

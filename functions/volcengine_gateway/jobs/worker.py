@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Mapping
+from functools import partial
 
-from volcengine_client.batch import speak
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
     CapacityError,
@@ -19,6 +19,8 @@ from volcengine_client.errors import (
 )
 from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS
 from volcengine_client.pool.holder import Terms
+from volcengine_client.products import speak_by_product
+from volcengine_client.speech.route import counter_of
 from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.credentials import Account, Keyring
 from volcengine_gateway.jobs.callbacks import announce
@@ -188,11 +190,11 @@ class Worker:
         if self._is_stopped:
             work.stop(STOPPED)
         speaking = asyncio.create_task(
-            speak(
+            speak_by_product(
                 work,
                 speaker=KeepingSpeaker(speaker, kept, clock=self._clock),
-                pool=self._pools.of(account.pool),
-                terms=terms,
+                counters=self._pools.counters(account.pool, terms, products=account.products, wish=job.hold_max),
+                product_of=partial(counter_of, has_v1=account.login.has_pair),
                 clock=self._clock,
                 deadline_at_ms=deadline_at_ms,
             )

@@ -102,6 +102,16 @@ def test_the_limit_may_be_text_or_missing(given: Any, limit: int) -> None:
     assert main.limit.n == limit
 
 
+@pytest.mark.parametrize("as_text", [True, False])
+def test_products_may_have_limits_of_their_own(*, as_text: bool) -> None:
+    given = {"seed-tts-2.0": 20, "volc.service_type.10029": "4", "default": 6}
+    main = parsed(said(volcengine_tts_concurrency=json.dumps(given) if as_text else given)).main
+
+    assert main is not None
+    assert main.limit == Limit(6, CREATED_AT_MS)
+    assert main.products == {"seed-tts-2.0": Limit(20, CREATED_AT_MS), "seed-tts-1.0": Limit(4, CREATED_AT_MS)}
+
+
 def test_an_account_that_is_not_filled_in_yet_is_none() -> None:
     assert parsed(said(volcengine_tts_appid="", volcengine_tts_access_key="")).main is None
 
@@ -157,6 +167,8 @@ def test_callers_pools_keep_their_names_over_a_new_admin_key_when_told_so() -> N
         said(volcengine_tts_concurrency=True),
         said(volcengine_tts_concurrency="canary"),
         said(volcengine_tts_concurrency=2.5),
+        said(volcengine_tts_concurrency={"canary": 0}),
+        said(volcengine_tts_concurrency='{"canary": }'),
         said(accounts=["canary"]),
         said(accounts={"second": "canary"}),
         said(accounts={"a name with canary": WHOLE}),
@@ -237,6 +249,14 @@ async def test_a_doubted_keyring_is_read_again_once_however_many_doubt_it() -> N
 
     assert shelf.read_count == 2
     assert {id(keyring) for keyring in renewed} == {id(await keys.keyring())}
+
+
+async def test_a_server_may_have_limits_by_product() -> None:
+    given = {"VOLCENGINE_TTS_API_KEY": "k", "VOLCENGINE_TTS_CONCURRENCY": '{"seed-tts-2.0": 5}', "ADMIN_API_KEY": "k"}
+    main = (await FixedKeys.of(server_settings({}, given)).keyring()).main
+
+    assert main is not None
+    assert (main.limit, main.products) == (Limit(10, 0), {"seed-tts-2.0": Limit(5, 0)})
 
 
 async def test_a_server_may_have_an_api_key_alone() -> None:

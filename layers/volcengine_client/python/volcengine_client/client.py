@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from volcengine_client.background import Background, InBackground
-from volcengine_client.batch import speak, speak_batch
-from volcengine_client.clock import SystemClock
+from volcengine_client.clock import Clock, SystemClock
+from volcengine_client.concurrency import Concurrency, concurrency_of
 from volcengine_client.errors import CredentialsError, InvalidRequestError, LoginRejectedError
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
     CONCURRENCY_DEFAULT,
-    CONCURRENCY_MAX,
     DEFAULT_TIMES,
     JOB_TASKS_MAX,
     RESULTS_WAITING_MAX,
@@ -36,9 +35,11 @@ from volcengine_client.pool.holder import Pool, Terms
 from volcengine_client.pool.memory import MemoryTable
 from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
+from volcengine_client.products import Counter, speak_batch_by_product, speak_by_product
 from volcengine_client.speaking import LOGIN_REJECTED, Arrivals, Speaking
 from volcengine_client.speech.account import AccountSpeaker
 from volcengine_client.speech.login import Login
+from volcengine_client.speech.route import counter_of
 from volcengine_client.speech.wire import ENDPOINT, Wire
 from volcengine_client.voice_list import warn
 from volcengine_client.whole_file import write_whole
@@ -72,7 +73,8 @@ class VolcengineConcurrentTTS(InBackground):
         api_key: The account's API key, beside those two or alone; None takes `VOLCENGINE_TTS_API_KEY`. Alone it speaks
             the voices of the v3 API only.
         concurrency: Calls in progress at most, 1 to 1,000. In a shared pool: slots that this client may hold; the
-            pool's own limit holds as well.
+            pool's own limit holds as well. A map from product to number, as `{"seed-tts-2.0": 20, "default": 10}`,
+            counts each named product by itself, in a pool of its own.
         pool: A pool shared with others: a `SharedPool`, or the name of its table. None: the limit is this client's.
         endpoint: The upstream's base URL; None takes `VOLCENGINE_TTS_ENDPOINT`, else the official one.
         app: In a shared pool: the application whose share this client takes from.
@@ -86,7 +88,7 @@ class VolcengineConcurrentTTS(InBackground):
         self,
         app_id: str | None = None,
         access_key: str | None = None,
-        concurrency: int = CONCURRENCY_DEFAULT,
+        concurrency: int | Mapping[str, int] = CONCURRENCY_DEFAULT,
         *,
         api_key: str | None = None,
         pool: SharedPool | str | None = None,
@@ -95,23 +97,21 @@ class VolcengineConcurrentTTS(InBackground):
         weight: int = 1,
     ) -> None:
         self._login = _login(app_id, access_key, api_key)
-        _check_whole_number("concurrency", concurrency, CONCURRENCY_MAX)
+        limits = _limits(concurrency)
         _check_whole_number("weight", weight, WEIGHT_MAX)
         if not isinstance(app, str) or not APP_PATTERN.fullmatch(app) or len(app) > APP_CHARACTERS_MAX:
             raise InvalidRequestError(f"app should be 1 to {APP_CHARACTERS_MAX} characters of A-Z a-z 0-9 . _ -")
-        self._terms = Terms(limit=Limit(concurrency, version=0), hold_max=concurrency, app=app, weight=weight)
+        terms = Terms(limit=Limit(limits.usual, version=0), hold_max=limits.usual, app=app, weight=weight)
         self._clock = SystemClock()
         self._wire = Wire(endpoint or os.environ.get("VOLCENGINE_TTS_ENDPOINT") or ENDPOINT, clock=self._clock)
         if pool is not None and not isinstance(pool, (SharedPool, str)):
             raise InvalidRequestError("pool should be a SharedPool or the name of its table")
         shared = SharedPool(pool) if isinstance(pool, str) else pool
-        self._pool = Pool(
-            shared.name if shared else "client",
-            table=_table_of(shared) if shared else MemoryTable(clock=self._clock),
-            times=shared.times if shared else DEFAULT_TIMES,
-            clock=self._clock,
+        self._counters = _counters(shared, limits, terms, self._clock)
+        self._product_of = partial(counter_of, has_v1=self._login.has_pair)
+        self._background = Background(
+            settle=partial(_left, [counter.pool for counter in self._counters.values()]), close=self._wire.close
         )
-        self._background = Background(settle=partial(_left, self._pool), close=self._wire.close)
 
     def generate_batch_sync(self, tasks: Sequence[TaskItem], *, timeout_ms: int | None = None) -> list[TaskResult]:
         """Speak a batch and wait for it; works inside a running event loop too.
@@ -154,7 +154,8 @@ class VolcengineConcurrentTTS(InBackground):
             ValueError: In the loop: the account was rejected, and nothing was bought.
         """
         _check_whole_number("ahead", ahead, JOB_TASKS_MAX)
-        return Speaking(Arrivals(tasks, window=self._terms.hold_max + ahead), self._speak, self._background)
+        most = sum(counter.terms.hold_max for counter in self._counters.values())
+        return Speaking(Arrivals(tasks, window=most + ahead), self._speak, self._background)
 
     def generate_single_sync(
         self, text: str, voice_type: str = VOICE_TYPE_DEFAULT, task_id: str | None = None
@@ -183,19 +184,20 @@ class VolcengineConcurrentTTS(InBackground):
         return True
 
     def slots(self) -> tuple[int, int] | None:
-        """Return how many slots of the pool are taken, and how many there are, as last seen; None before."""
-        state = self._pool.snapshot
-        return None if state is None or state.limit is None else (len(state.slots), state.limit.n)
+        """Return how many slots of its pools are taken, and how many there are, as last seen; None before."""
+        seen = [state for counter in self._counters.values() if (state := counter.pool.snapshot) is not None]
+        limits = [state.limit.n for state in seen if state.limit is not None]
+        return (sum(len(state.slots) for state in seen), sum(limits)) if limits else None
 
     async def _batch(self, tasks: Sequence[TaskItem], timeout_ms: int | None) -> list[TaskResult]:
         if not tasks:
             return []
         try:
-            response = await speak_batch(
+            response = await speak_batch_by_product(
                 tasks,
                 speaker=AccountSpeaker(self._wire, self._login),
-                pool=self._pool,
-                terms=self._terms,
+                counters=self._counters,
+                product_of=self._product_of,
                 clock=self._clock,
                 deadline_at_ms=None if timeout_ms is None else self._clock.monotonic_ms() + timeout_ms,
             )
@@ -206,17 +208,41 @@ class VolcengineConcurrentTTS(InBackground):
 
     async def _speak(self, work: Arrivals) -> None:
         if work.task_count:
-            terms = replace(self._terms, hold_max=min(self._terms.hold_max, work.task_count))
-            await speak(
-                work, speaker=AccountSpeaker(self._wire, self._login), pool=self._pool, terms=terms, clock=self._clock
+            await speak_by_product(
+                work,
+                speaker=AccountSpeaker(self._wire, self._login),
+                counters={name: counter.at_most(work.task_count) for name, counter in self._counters.items()},
+                product_of=self._product_of,
+                clock=self._clock,
             )
 
 
-async def _left(pool: Pool) -> None:
-    """Wait until those who have left the pool have given their slots back; each is bounded by itself."""
-    leavings = [leaving for leaving in pool.leavings if leaving.get_loop() is asyncio.get_running_loop()]
+async def _left(pools: Sequence[Pool]) -> None:
+    """Wait until those who have left the pools have given their slots back; each is bounded by itself."""
+    loop = asyncio.get_running_loop()
+    leavings = [leaving for pool in pools for leaving in pool.leavings if leaving.get_loop() is loop]
     if leavings:
         await asyncio.wait(leavings)
+
+
+def _limits(concurrency: int | Mapping[str, int]) -> Concurrency:
+    if isinstance(concurrency, str):
+        raise InvalidRequestError("concurrency should be a number, or a map from product to number; not text")
+    try:
+        return concurrency_of(concurrency)
+    except ValueError as exc:
+        raise InvalidRequestError(f"concurrency should be {exc}") from exc
+
+
+def _counters(shared: SharedPool | None, limits: Concurrency, terms: Terms, clock: Clock) -> dict[str, Counter]:
+    """Return where calls are counted: a pool for all, and one for each product with a limit of its own."""
+    table = _table_of(shared) if shared else MemoryTable(clock=clock)
+    name, times = (shared.name, shared.times) if shared else ("client", DEFAULT_TIMES)
+    counters = {"": Counter(Pool(name, table=table, times=times, clock=clock), terms)}
+    for product, limit in limits.by_product.items():
+        own = replace(terms, limit=Limit(limit, version=0), hold_max=limit)
+        counters[product] = Counter(Pool(f"{name}:{product}", table=table, times=times, clock=clock), own)
+    return counters
 
 
 def setting(name: str, file: Mapping[str, str | None] | None = None) -> str | None:
@@ -267,7 +293,10 @@ def _table_of(shared: SharedPool) -> PoolTable:
 
 
 def create_client(
-    app_id: str | None = None, access_key: str | None = None, concurrency: int = CONCURRENCY_DEFAULT, **options: Any
+    app_id: str | None = None,
+    access_key: str | None = None,
+    concurrency: int | Mapping[str, int] = CONCURRENCY_DEFAULT,
+    **options: Any,
 ) -> VolcengineConcurrentTTS:
     """Return a client; *options* are those of `VolcengineConcurrentTTS`."""
     return VolcengineConcurrentTTS(app_id, access_key, concurrency, **options)

@@ -21,6 +21,7 @@ FILE_NAME_CHARACTERS_MAX = 200
 APP_CHARACTERS_MAX = 64
 CREDENTIAL_CHARACTERS_MAX = 256
 CONCURRENCY_MAX = 1_000  # slots a pool
+PRODUCTS_MAX = 20  # products of an account that have limits of their own
 CONCURRENCY_DEFAULT = 10  # what a paid account allows, as sold
 BODY_BYTES_MAX = 4 * 1024 * 1024  # bytes a request body; Lambda itself takes 6 MB, base64 included
 ANSWER_BYTES_MAX = 5_500_000  # bytes an answer; Lambda itself gives 6 MB

@@ -10,6 +10,8 @@ import typer
 from dotenv import dotenv_values
 
 from volcengine_client.client import SharedPool, VolcengineConcurrentTTS, setting
+from volcengine_client.concurrency import Concurrency
+from volcengine_client.concurrency import concurrency_of as concurrency_in
 from volcengine_client.errors import InvalidRequestError
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.limits import CONCURRENCY_DEFAULT
@@ -60,21 +62,22 @@ def gateway_client(given: str | None, key_file: Path | None, account: str | None
     return GatewayClient(address, key, account=account)
 
 
-def concurrency_of(given: int | None) -> int:
+def concurrency_of(given: int | None) -> Concurrency:
     """Return how many calls are made at once without a gateway.
 
     Raises:
-        InvalidRequestError: The setting is no number.
+        InvalidRequestError: The setting is no number, and no map of numbers.
     """
     text = setting("VOLCENGINE_TTS_CONCURRENCY", settings_file())
     if given is not None or text is None:
-        return given or CONCURRENCY_DEFAULT
-    if not text.strip().isdecimal():
-        raise InvalidRequestError("VOLCENGINE_TTS_CONCURRENCY should be a whole number")
-    return int(text)
+        return Concurrency(given or CONCURRENCY_DEFAULT)
+    try:
+        return concurrency_in(text)
+    except ValueError as exc:
+        raise InvalidRequestError(f"VOLCENGINE_TTS_CONCURRENCY should be {exc}") from exc
 
 
-def direct_client(concurrency: int, pool: str | None, app: str) -> VolcengineConcurrentTTS:
+def direct_client(limits: Concurrency, pool: str | None, app: str) -> VolcengineConcurrentTTS:
     """Return a client that speaks without a gateway.
 
     Raises:
@@ -84,7 +87,7 @@ def direct_client(concurrency: int, pool: str | None, app: str) -> VolcengineCon
     return VolcengineConcurrentTTS(
         setting("VOLCENGINE_TTS_APPID", file),
         setting("VOLCENGINE_TTS_ACCESS_KEY", file),
-        concurrency,
+        limits.as_map(),
         api_key=setting("VOLCENGINE_TTS_API_KEY", file),
         pool=SharedPool(pool) if pool else None,
         endpoint=setting("VOLCENGINE_TTS_ENDPOINT", file),

@@ -75,14 +75,18 @@ def batch(  # noqa: PLR0913 - one argument an option
 def _batch_directly(
     folder: OutFolder, *, concurrency: int | None, pool: str | None, app: str, is_estimate: bool
 ) -> None:
-    limit = access.concurrency_of(concurrency)
+    limits = access.concurrency_of(concurrency)
     if is_estimate:
-        endings.show(shown(figures_here(folder, limit=limit)))
+        endings.show(shown(figures_here(folder, limit=limits.total)))
         return
-    with access.direct_client(limit, pool, app) as client:
+    with access.direct_client(limits, pool, app) as client:
         folder.begin()
         progress = BatchProgress(err, folder.to_speak_count)
-        _end(folder, progress, is_whole=_run(folder, progress, speak_directly(client, folder, progress, ahead=limit)))
+        _end(
+            folder,
+            progress,
+            is_whole=_run(folder, progress, speak_directly(client, folder, progress, ahead=limits.total)),
+        )
 
 
 def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:

@@ -52,6 +52,12 @@ _PRODUCTS: dict[str, tuple[Api, Family]] = {
     "seed-icl-1.0-concurr": ("v3", CLONE),
     "seed-icl-2.0": ("v3", CLONE_2),
 }
+# The names under which calls are counted, where APIs have several for one product.
+_COUNTED_AS = {
+    "volc.service_type.10029": "seed-tts-1.0",
+    "volc.service_type.10048": "seed-tts-1.0-concurr",
+    "volc.megatts.default": "seed-icl-1.0",
+}
 _SECOND_MODELS = "seed-tts-2.0-"  # followed by standard or expressive
 
 
@@ -86,6 +92,19 @@ def v1_route_of(task: TaskItem) -> Route:
 def product_of(task: TaskItem) -> str:
     """Return what people call the product by which a task is billed."""
     return v1_route_of(task).family.name
+
+
+def counted_as(resource: str) -> str:
+    """Return the one name of a product under which its calls are counted, whatever the API."""
+    return _COUNTED_AS.get(resource, resource)
+
+
+def counter_of(task: TaskItem, *, has_v1: bool = True) -> str:
+    """Return the name under which a task's call is counted; "" when nobody can tell, or it would be refused."""
+    try:
+        return counted_as(route_of(task, has_v1=has_v1).resource or "")
+    except VoiceNotGrantedError:
+        return ""
 
 
 def _said(task: TaskItem) -> Route | None:
