@@ -8,7 +8,9 @@ from constructs import Construct
 
 
 class PoolClientPolicy(Construct):
-    """A policy for users and roles outside this stack: one pool's item, nothing else.
+    """A policy for users and roles outside this stack: the items of one account's pools, nothing else.
+
+    These are its pool and those of its products that have limits of their own, whose names begin with the pool's.
 
     Attributes:
         policy: To be attached by the operator to whoever runs `volcengine_client` with `pool=`.
@@ -25,7 +27,7 @@ class PoolClientPolicy(Construct):
                     actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
                     resources=[table.table_arn],
                     conditions={
-                        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [pool]},
+                        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": [pool, f"{pool}:*"]},
                         # "For all" is true of no keys at all.
                         "Null": {"dynamodb:LeadingKeys": "false"},
                     },

@@ -219,7 +219,7 @@ def test_a_direct_client_may_take_part_in_one_pool_and_do_nothing_else(any_stage
             "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
             "Resource": arn("PoolsTable874D6480"),
             "Condition": {
-                "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["server"]},
+                "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["server", "server:*"]},
                 "Null": {"dynamodb:LeadingKeys": "false"},
             },
         }

@@ -74,7 +74,7 @@ class VolcengineConcurrentTTS(InBackground):
             the voices of the v3 API only.
         concurrency: Calls in progress at most, 1 to 1,000. In a shared pool: slots that this client may hold; the
             pool's own limit holds as well. A map from product to number, as `{"seed-tts-2.0": 20, "default": 10}`,
-            counts each named product by itself, in a pool of its own.
+            counts each named product by itself, in a pool of its own; in a shared pool, name the same as the others do.
         pool: A pool shared with others: a `SharedPool`, or the name of its table. None: the limit is this client's.
         endpoint: The upstream's base URL; None takes `VOLCENGINE_TTS_ENDPOINT`, else the official one.
         app: In a shared pool: the application whose share this client takes from.

@@ -18,7 +18,7 @@ from volcengine_client.speech.text import characters_billed
 from volcengine_client.voice_list import warning_of
 
 Arrival = tuple[int, TaskResult]
-LOGIN_REJECTED = "the upstream rejected this app id and access key; nothing was bought"
+LOGIN_REJECTED = "the upstream rejected the login of this account; nothing was bought"
 
 
 class Arrivals:
