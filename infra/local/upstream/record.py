@@ -210,8 +210,7 @@ class Record:
     def reset(self, now_ms: int) -> None:
         """Forget everything but what is in flight."""
         self.since_ms = now_ms
-        for key, gauge in self.gauges.items():
-            self.gauges[key] = gauge.since_reset(now_ms)
+        self.gauges = {key: gauge.since_reset(now_ms) for key, gauge in self.gauges.items() if gauge.in_flight}
         self.strangers.clear()
         self.calls.clear()
         self._reqids.clear()

@@ -215,3 +215,11 @@ async def test_a_stream_may_go_wrong_in_its_middle(start: Any, fault: str, *, is
     gauge = stage.upstream.gauge("app", "seed-tts-2.0")
     assert (gauge.bought, gauge.delivered) == (int(is_bought), 0)
     assert dict(gauge.faults) == {fault: 1}
+
+
+async def test_a_reset_forgets_products_that_are_idle(start: Any) -> None:
+    stage = await start()
+    await objects_of(stage, asks())
+    await stage.order(reset=True)
+
+    assert (await stage.get("/_simulator"))["accounts"] == {}
