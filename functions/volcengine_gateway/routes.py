@@ -105,8 +105,9 @@ class Turn:
 
     @property
     def query(self) -> Mapping[str, str]:
-        """What the address asks for; the first of equal names counts."""
-        return {name: values[0] for name, values in parse_qs(self.event.get("rawQueryString") or "").items()}
+        """What the address asks for, empty values too; the first of equal names counts."""
+        query = parse_qs(self.event.get("rawQueryString") or "", keep_blank_values=True)
+        return {name: values[0] for name, values in query.items()}
 
     @property
     def shaped(self) -> Shape:
@@ -228,11 +229,11 @@ class Routes:
         admin_key = admin_key_in(turn.headers)
         is_operator = await self._gateway.check_admin_key(admin_key)
         require_json(turn.headers)
+        idempotency_key = idempotency_key_in(turn.headers)
         if wants_job(turn.headers) and self._gateway.has_jobs:
             return await self.submit_job(turn)
         if is_dry_run(turn.query):
             return await self._estimate(turn, batch_request_of(await turn.body()))
-        idempotency_key = idempotency_key_in(turn.headers)
         with self._gateway.admitted(is_operator=is_operator):
             request = batch_request_of(await turn.body())
             response = await self._gateway.generate_batch(
@@ -249,6 +250,7 @@ class Routes:
         admin_key = admin_key_in(turn.headers)
         is_operator = await self._gateway.check_admin_key(admin_key)
         require_json(turn.headers)
+        idempotency_key = idempotency_key_in(turn.headers)
         await self._gateway.jobs_for(admin_key)  # before a body of strangers is read
         with self._gateway.admitted(is_operator=is_operator):
             request = job_request_of(await turn.body())
@@ -256,9 +258,7 @@ class Routes:
                 return await self._upload(turn, request)
             if is_dry_run(turn.query):
                 return await self._estimate(turn, request)
-            told = await self._gateway.submit_job(
-                request, shown_admin_key=admin_key, idempotency_key=idempotency_key_in(turn.headers)
-            )
+            told = await self._gateway.submit_job(request, shown_admin_key=admin_key, idempotency_key=idempotency_key)
         taken = taken_on(told, warnings_of(request.tasks))
         return answer_of_accepted(json.dumps(taken), location=told["status_url"])
 

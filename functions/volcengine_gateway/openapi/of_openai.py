@@ -56,7 +56,7 @@ def _speech() -> Operation:
                 "header",
                 "OpenAI-Project",
                 "Whose share of the pool it takes from; a client's `project`.",
-                {"type": "string", "pattern": "^[A-Za-z0-9._-]+$", "maxLength": APP_CHARACTERS_MAX},
+                {"type": "string", "pattern": "^[A-Za-z0-9._-]*$", "maxLength": APP_CHARACTERS_MAX},
                 "bookshop",
             ),
         ),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.gateway import ADMIN_KEY, CALLER_LOGIN, Bench, Told, event
+from tests.support.jobs import Workshop
 
 pytestmark = pytest.mark.looptime
 
@@ -57,6 +59,9 @@ def assert_nothing_was_called(bench: Bench) -> None:
         ({"tasks": [{"text": "hello", "speed": 3.1}]}, "tasks[0].speed", "less than or equal to 3"),
         ({"tasks": [{"text": "hello", "speed": "fast"}]}, "tasks[0].speed", "number"),
         ({"tasks": [{"text": "hello", "speed": True}]}, "tasks[0].speed", "number"),
+        ({"tasks": [{"text": "hello", "speed": "1.5"}]}, "tasks[0].speed", "not a string"),
+        ({"tasks": [], "cache": "true"}, "cache", "boolean"),
+        ({"tasks": [], "credentials": {"volcengine_tts_concurrency": "3"}}, "concurrency", "not a string"),
         ('{"tasks": [{"text": "hello", "speed": NaN}]}', "tasks[0].speed", "finite"),
         ('{"tasks": [{"text": "hello", "speed": 1e999}]}', "tasks[0].speed", "finite"),
         ({"tasks": [{"text": "hello", "volume": 0}]}, "tasks[0].volume", "greater than or equal to 0.1"),
@@ -330,3 +335,39 @@ async def test_no_answer_repeats_what_was_given() -> None:
     assert all(400 <= one.status < 500 for one in told)
     assert not any(canary in one.body for one in told)
     assert_nothing_was_called(bench)
+
+
+@pytest.mark.parametrize("wish", [{"rawQueryString": "dry_run=true"}, {"prefer": "respond-async"}, {}])
+@pytest.mark.parametrize("path", ["/generate-batch", "/jobs"])
+async def test_an_idempotency_key_that_is_none_is_told_whatever_else_is_wished(
+    path: str, wish: dict[str, str], tmp_path: Path
+) -> None:
+    bench = Workshop(tmp_path).bench()
+    asked = event("POST", path, body=json.dumps({"tasks": [TASK]}), admin_key=ADMIN_KEY, Idempotency_Key="ä")
+    headers = {**asked["headers"], **({"Prefer": wish["prefer"]} if "prefer" in wish else {})}
+    told = await bench.ask({**asked, "headers": headers, "rawQueryString": wish.get("rawQueryString", "")})
+
+    assert told.status == 422
+    assert list(fields_of(told)) == ["Idempotency-Key"]
+    assert bench.voice.spoken == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/jobs", "after"),
+        ("GET", "/jobs/0123456789abcdef0123456789abcdef", "limit"),
+        ("GET", "/voices", "limit"),
+        ("GET", "/voices", "gender"),
+        ("POST", "/jobs", "dry_run"),
+    ],
+)
+async def test_a_parameter_without_a_value_is_not_a_parameter_left_out(
+    method: str, path: str, name: str, tmp_path: Path
+) -> None:
+    bench = Workshop(tmp_path).bench()
+    body = json.dumps({"tasks": [TASK]}) if method == "POST" else None
+    told = await bench.ask({**event(method, path, body=body, admin_key=ADMIN_KEY), "rawQueryString": f"{name}="})
+
+    assert told.status == 422
+    assert list(fields_of(told)) == [name]

@@ -151,8 +151,10 @@ def _refused_field(field: str, reason: PydanticCustomError) -> ValidationError:
 
 Ratio = Annotated[float, BeforeValidator(_no_boolean)]
 Printable = Checked(_printable, {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+Shown = Checked(_printable, {"pattern": "^[!-~]*$"})  # in a header; what else is none is the gateway's 400
 Spoken = Checked(
-    _spoken, {"minLength": 1, "maxLength": TEXT_BYTES_MAX, "pattern": r"^[^\ufffd]*[^\s\ufffd][^\ufffd]*$"}
+    _spoken,
+    {"minLength": 1, "maxLength": TEXT_BYTES_MAX, "pattern": r"^[^\ufffd]*[^\s\u001c-\u001f\u0085\ufffd][^\ufffd]*$"},
 )
 FileName = Checked(_file_name, {"pattern": r'^[^<>:"/\\|?*\u0000-\u001f\u007f-\u009f]+$'})
 
@@ -237,12 +239,12 @@ class Credentials(BaseModel):
 
     model_config = _WIRE
 
-    volcengine_tts_appid: Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None = None
+    volcengine_tts_appid: Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Shown] | None = None
     volcengine_tts_access_key: Annotated[
-        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None, Field(repr=False)
+        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Shown] | None, Field(repr=False)
     ] = None
     volcengine_tts_api_key: Annotated[
-        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Printable] | None, Field(repr=False)
+        Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Shown] | None, Field(repr=False)
     ] = None
     volcengine_tts_concurrency: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=CONCURRENCY_MAX)] | None = (
         None
