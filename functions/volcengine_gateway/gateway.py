@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -23,6 +23,7 @@ from volcengine_client.errors import (
 from volcengine_client.limits import (
     CALL_TIME_ESTIMATED_MS,
     CALLERS_POOL_KEPT_MS,
+    CONCURRENCY_MAX,
     LOOK_MAX_MS,
     LOOK_RESERVE_MS,
     SERVER_REQUESTS_MAX,
@@ -32,6 +33,7 @@ from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, Po
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.products import Counter, speak_batch_by_product, speak_by_product
+from volcengine_client.segments import segment_count
 from volcengine_client.speech.route import counter_of
 from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.age import Moment
@@ -44,7 +46,7 @@ from volcengine_gateway.credentials import (
     payer_of,
     require_admin_key,
 )
-from volcengine_gateway.estimate import estimate_of
+from volcengine_gateway.estimate import estimate_of, looked_up
 from volcengine_gateway.jobs.kept import KeptSpeech
 from volcengine_gateway.jobs.once import Ask, Once
 from volcengine_gateway.jobs.service import Jobs
@@ -208,23 +210,13 @@ class Gateway:
         """
         keyring = await self._keys.keyring()
         payer = self._payer_of(keyring, request, shown_admin_key)
-        names: Sequence[str] = [str(index) for index in range(len(request.tasks))]
-        found: Collection[str] = ()
-        unchecked: Collection[str] = ()
+        kept: KeptSpeech | None = None
         if self._jobs is not None and payer.is_server:
             kept = KeptSpeech(self._jobs.store.files, account=payer.pool, key=keyring.naming_key)
-            names = [kept.name_of(task) for task in request.tasks]
-            if request.cache:
-                left_ms = deadline_at_ms - self.clock.monotonic_ms() - LOOK_RESERVE_MS
-                found, unchecked = await kept.find_within(names, within_ms=min(LOOK_MAX_MS, left_ms))
-        return estimate_of(
-            request.tasks,
-            names,
-            found,
-            unchecked,
-            limit=payer.hold_max,
-            call_ms=self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS,
-        )
+        left_ms = deadline_at_ms - self.clock.monotonic_ms() - LOOK_RESERVE_MS
+        sounds, found, unchecked = await looked_up(request, kept, within_ms=min(LOOK_MAX_MS, left_ms))
+        call_ms = self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS
+        return estimate_of(sounds, found, unchecked, limit=payer.hold_max, call_ms=call_ms)
 
     def _payer_of(self, keyring: Keyring, request: BatchRequest, shown_admin_key: str | None) -> Payer:
         return payer_of(
@@ -255,7 +247,7 @@ class Gateway:
         return response
 
     def _counters(self, request: BatchRequest, payer: Payer) -> dict[str, Counter]:
-        most = len(request.tasks)
+        most = segment_count(request.tasks, enough=CONCURRENCY_MAX)
         weight = self.settings.weights.get(request.app, 1)
         terms = Terms(limit=payer.limit, hold_max=min(payer.hold_max, most), app=request.app, weight=weight)
         kept_ms = None if payer.is_server else CALLERS_POOL_KEPT_MS

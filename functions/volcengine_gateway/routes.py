@@ -36,7 +36,7 @@ from volcengine_gateway.incoming import (
     wants_job,
 )
 from volcengine_gateway.jobs.service import UNKNOWN_JOB
-from volcengine_gateway.jobs.store import AUDIO_TYPES
+from volcengine_gateway.jobs.store import CONTENT_TYPES
 from volcengine_gateway.journal import Answered
 from volcengine_gateway.openapi.document import document_page
 from volcengine_gateway.openapi.page import docs_page
@@ -337,7 +337,7 @@ class Routes:
         sound = openai.sound_in(response)
         if sound.url:
             return answer_of_elsewhere(sound.url)
-        return answer_of_audio(sound.audio, content_type=AUDIO_TYPES[request.tasks[0].encoding])
+        return answer_of_audio(sound.audio, content_type=CONTENT_TYPES[request.tasks[0].encoding])
 
     async def models(self, turn: Turn) -> Answer:
         """Tell of the models, as OpenAI does."""

@@ -12,7 +12,7 @@ from volcengine_client.errors import InvalidRequestError, VolcengineError
 from volcengine_client.limits import UPLOAD_BYTES_MAX, UPLOAD_MAX_MS
 from volcengine_gateway.incoming import too_large
 from volcengine_gateway.jobs.local import FolderFiles
-from volcengine_gateway.jobs.store import AUDIO_TYPES
+from volcengine_gateway.jobs.store import CONTENT_TYPES
 from volcengine_gateway.problems import (
     AddressRefusedError,
     Answer,
@@ -57,7 +57,7 @@ class SignedFiles:
         name, asked = scope["path"].removeprefix(AUDIO_PATH), _query(scope)
         is_signed = self._files.is_signed(name, until=asked.get("until", ""), signature=asked.get("signature", ""))
         audio = await self._files.get(name) if is_signed else None
-        kind = AUDIO_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+        kind = CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
         await send_answer(
             send,
             status=status_of_file(audio),

@@ -6,7 +6,7 @@ the other does not.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
@@ -140,6 +140,7 @@ class JobResultTold(TypedDict):
         characters: Characters of the text, as the upstream bills them.
         bought: Whether it was spoken for this task; False: it was found, or there is none.
         error: Why there is no audio; None when there is.
+        subtitles_url: Where its subtitles can be fetched; left out where it wanted none.
     """
 
     index: int
@@ -149,6 +150,7 @@ class JobResultTold(TypedDict):
     characters: int
     bought: bool
     error: FailureTold | None
+    subtitles_url: NotRequired[str]
 
 
 class JobPageTold(JobTold):

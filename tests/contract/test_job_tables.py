@@ -16,6 +16,7 @@ from volcengine_client.errors import JobFailedError
 from volcengine_gateway.jobs import aws as cloud
 from volcengine_gateway.jobs import local, store
 from volcengine_gateway.jobs.job import JOB_STATES, Job, JobState, cancelled, claimed, failed, lost
+from volcengine_gateway.jobs.requests import Requests
 from volcengine_gateway.jobs.store import JobTable, Turn, Turns, Wanted
 
 LISTED_MAX, LOOKED_AT_MAX = 4, 10
@@ -50,7 +51,7 @@ def _in_dynamodb(_folder: Path) -> Tables:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
-    requests = cloud.Requests(clock=SystemClock())
+    requests = Requests(clock=SystemClock())
     return Tables(
         cloud.DynamoDBJobTable("jobs", client=client, requests=requests),
         cloud.DynamoDBTurns("jobs", client=client, requests=requests),

@@ -18,7 +18,7 @@ from volcengine_client.pool.slots import Limit
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.login import Login
-from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.speech import Speech, Word
 from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
 from volcengine_gateway.gateway import Gateway
 from volcengine_gateway.incoming import body_in
@@ -64,6 +64,8 @@ class ScriptedVoice:
         limits: Calls at once, by app id; checked in every call.
         outcome: What becomes of a call.
         speak_ms: How long one takes.
+        words: When each word of a task is heard that wants subtitles; None: the voice does not tell.
+        duration_ms: How long its audio plays.
         is_patient: Whether a call goes on beyond its time-out, until it is cancelled.
         spoken: Login and task of each call, in order.
         closed_idle_count: How often idle connections were to be closed.
@@ -72,6 +74,8 @@ class ScriptedVoice:
     limits: Mapping[str, int]
     outcome: Outcome = spoken_text
     speak_ms: int = SPEAK_MS
+    words: Callable[[TaskItem], tuple[Word, ...]] | None = None
+    duration_ms: Callable[[bytes], int] = lambda _audio: 1_000
     is_patient: bool = False
     spoken: list[tuple[Login, TaskItem]] = field(default_factory=list)
     in_progress: Counter[str] = field(default_factory=Counter)
@@ -115,7 +119,8 @@ class ScriptedSpeaker:
         outcome = self.voice.outcome(self.login, task)
         if isinstance(outcome, VolcengineError):
             raise outcome
-        return Speech(outcome, 1_000, None)
+        words = self.voice.words(task) if self.voice.words is not None and task.subtitles is not None else None
+        return Speech(outcome, self.voice.duration_ms(outcome), None, words=words)
 
 
 @dataclass

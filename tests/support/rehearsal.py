@@ -72,7 +72,7 @@ UNSAYABLE = (
     "This Idempotency-Key was used for another body",
     "belong together: give both or none",
     "at least 1 item",  # of a batch that is to be a job
-    "bytes of UTF-8",
+    "SSML",
     "callback_url",
     "dry_run wants its tasks in the body",
     "no such voice",

@@ -10,6 +10,7 @@ from volcengine_client.answer import AnswerRoom, Outcomes
 from volcengine_client.errors import LoginRejectedError, NoSlotInTimeError, TextRefusedError, VolcengineError
 from volcengine_client.limits import ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES, TASK_ID_CHARACTERS_MAX
 from volcengine_client.models import BatchResponse, PoolReport, TaskItem
+from volcengine_client.segments import Whole
 from volcengine_client.speech.audio import audio_bytes_expected
 from volcengine_client.speech.speech import Speech
 
@@ -308,3 +309,59 @@ async def test_a_full_answer_is_no_longer_than_was_said() -> None:
 
     answer = BatchResponse(results=outcomes.results(), pool=PoolReport(limit=10, waited_ms=5)).model_dump_json()
     assert bytes_max * 0.8 < len(answer.encode()) <= bytes_max
+
+
+# --- room for long tasks ----------------------------------------------------------------------------------------------
+
+
+def _whole(segments: int) -> Whole:
+    return Whole(index=0, segments=[TaskItem(text=TASK.text) for _ in range(segments)])
+
+
+async def _segment_has_room(room: AnswerRoom, whole: Whole, place: int) -> bool:
+    async with room.reserved(whole.segments[place], of=whole) as has_room:
+        return has_room
+
+
+async def test_a_long_task_begins_only_if_all_of_it_would_fit() -> None:
+    """What could not be answered is not bought in part."""
+    assert not await _segment_has_room(_room(tasks=1, files=2.9), _whole(3), 0)
+    assert await _segment_has_room(_room(tasks=1, files=3), _whole(3), 0)
+
+
+async def test_room_promised_to_a_long_task_is_nobody_elses() -> None:
+    room, whole = _room(tasks=2, files=3.5), _whole(3)
+    async with room.reserved(whole.segments[0], of=whole):
+        other = asyncio.create_task(_has_room(room))
+        await asyncio.sleep(1)
+        assert not other.done()
+        whole.spoken[0] = _speech()
+        room.spend(whole.segments[0], audio_bytes_expected(TASK))
+    assert not await other
+
+    assert [await _segment_has_room(room, whole, place) for place in (1, 2)] == [True, True]
+
+
+async def test_a_segment_that_is_tried_again_finds_its_room() -> None:
+    room, whole = _room(tasks=2, files=2), _whole(2)
+    for _ in range(3):
+        assert await _segment_has_room(room, whole, 0)
+    assert not await _has_room(room)
+
+    assert [await _segment_has_room(room, whole, place) for place in (1, 0)] == [True, True]
+
+
+async def test_what_was_promised_to_a_long_task_that_failed_is_free_again() -> None:
+    room, whole = _room(tasks=2, files=2), _whole(2)
+    async with room.reserved(whole.segments[0], of=whole):
+        whole.is_over = True
+
+    assert await _segment_has_room(room, _whole(2), 0)
+
+
+async def test_who_waits_for_room_does_not_wait_for_one_that_nobody_fills() -> None:
+    """A promise alone is nothing under way: waiting for it could last for ever."""
+    room, whole = _room(tasks=2, files=2), _whole(2)
+    assert await _segment_has_room(room, whole, 0)
+
+    assert not await asyncio.wait_for(_has_room(room), 1)

@@ -228,7 +228,7 @@ def test_broken_lines_are_named_and_nothing_is_bought(line: CommandLine, upstrea
         '["a list"]',
         '{"text": ""}',
         '{"text": "x", "colour": "red"}',
-        json.dumps({"text": "长" * 400}),
+        json.dumps({"text": "长" * 100_001}),
     ]
     tasks.write_text("\n".join(lines), "utf-8")
     ended = line.run("batch", tasks, "-o", tmp_path / "out")

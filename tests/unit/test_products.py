@@ -141,6 +141,9 @@ class Stopped:
         await asyncio.sleep(1.5)
         raise BatchStoppedError("stopped")
 
+    def is_wanted(self, index: int) -> bool:
+        return index not in self.outcomes
+
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         self.outcomes[index] = outcome
 

@@ -1,16 +1,8 @@
-"""Jobs in AWS: files in S3, messages in SQS, items in DynamoDB. The only file of the jobs that knows boto3.
-
-boto3 blocks, so each request has a thread. What is refused for now is asked for again, with waits: a throttled service
-makes jobs slower and nothing else. botocore's own way of asking again is off: it has a budget for a process, and once
-a service that refuses a share of all requests has used that up, each refusal would be an error.
-"""
+"""Jobs in AWS: messages in SQS, items in DynamoDB, and what they are made of together with the files in S3."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from decimal import Decimal
 from functools import partial
@@ -19,32 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import StoreError
 from volcengine_client.limits import (
-    AUDIO_URL_MS,
     JOBS_LISTED_MAX,
     JOBS_LOOKED_AT_MAX,
     STORE_CONNECT_MS,
-    STORE_PATIENCE_MS,
     STORE_READ_MS,
     STORE_REQUESTS_MAX,
-    STORE_RETRY_BASE_MS,
-    STORE_RETRY_MAX_MS,
-    UPLOAD_URL_MS,
 )
 from volcengine_gateway.jobs.job import Job
+from volcengine_gateway.jobs.requests import Requests
+from volcengine_gateway.jobs.s3 import S3Files, s3_client
 from volcengine_gateway.jobs.store import (
-    AUDIO_TYPES,
-    LINES_TYPE,
-    REPLACED,
     JobList,
     JobStore,
-    Stored,
     Turn,
-    UploadAddress,
     Wanted,
     sorted_by,
 )
@@ -52,7 +35,6 @@ from volcengine_gateway.settings import DAY_MS, JobSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
 T = TypeVar("T")
@@ -64,160 +46,6 @@ MAKES_WAY = (
     "attribute_not_exists(job_id) OR until_ms < :now "
     "OR (is_over = :true AND digest = :digest AND (attribute_not_exists(leads_to) OR leads_to = :past))"
 )
-MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
-PASSING = frozenset(
-    {
-        "KMS.ThrottlingException",
-        "KmsThrottled",
-        "OperationAborted",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestTimeout",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-    }
-)  # refusals that say nothing against the request, beside those with a status of 429 and 5xx
-
-
-class Requests:
-    """The threads in which blocking requests run, and the patience to send them again.
-
-    Args:
-        clock: To wait by.
-    """
-
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
-        self._threads = ThreadPoolExecutor(STORE_REQUESTS_MAX, thread_name_prefix="jobs")
-
-    async def send(self, request: Callable[[], T]) -> T:
-        """Send a request, and again while what keeps it from being answered may pass.
-
-        Raises:
-            StoreError: No answer in time, or a refusal; a write may have happened.
-        """
-        last_at_ms = self._clock.monotonic_ms() + STORE_PATIENCE_MS
-        bound_ms = STORE_RETRY_BASE_MS
-        while True:
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, request)
-            except ClientError as exc:
-                wait_ms = random.randint(1, bound_ms)
-                if not _may_pass(exc) or self._clock.monotonic_ms() + wait_ms > last_at_ms:
-                    code = exc.response["Error"]["Code"]
-                    raise StoreError(f"what jobs are kept in refused: {code}; ask again later") from exc
-            except BotoCoreError as exc:
-                wait_ms = random.randint(1, bound_ms)
-                if self._clock.monotonic_ms() + wait_ms > last_at_ms:
-                    raise StoreError("what jobs are kept in gave no answer in time; ask again later") from exc
-            await self._clock.sleep(wait_ms)
-            bound_ms = min(STORE_RETRY_MAX_MS, 2 * bound_ms)
-
-
-def _may_pass(refusal: ClientError) -> bool:
-    """Tell whether the same request may be carried out a moment later."""
-    status = refusal.response["ResponseMetadata"]["HTTPStatusCode"]
-    return status == 429 or status >= 500 or refusal.response["Error"]["Code"] in PASSING
-
-
-class S3Files:
-    """Files in a bucket.
-
-    Args:
-        bucket: Its name.
-        client: Of S3.
-        requests: The threads.
-        clock: To know how old files are.
-        found_max_ms: Older files may be gone before a job that finds them now.
-    """
-
-    def __init__(self, bucket: str, *, client: S3Client, requests: Requests, clock: Clock, found_max_ms: int) -> None:
-        self._bucket = bucket
-        self._client = client
-        self._requests = requests
-        self._clock = clock
-        self._found_max_ms = found_max_ms
-
-    async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
-        await self._requests.send(
-            partial(
-                self._client.put_object,
-                Bucket=self._bucket,
-                Key=name,
-                Body=content,
-                ContentType=AUDIO_TYPES.get(name.rpartition(".")[2], LINES_TYPE),
-                Metadata=dict(about or {}),
-            )
-        )
-
-    async def get(self, name: str) -> bytes | None:
-        def get() -> bytes | None:
-            try:
-                return self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read()
-            except ClientError as exc:
-                if exc.response["Error"]["Code"] in MISSING:
-                    return None
-                raise
-
-        return await self._requests.send(get)
-
-    async def about(self, name: str) -> Mapping[str, str] | None:
-        def head() -> Mapping[str, str] | None:
-            try:
-                answer = self._client.head_object(Bucket=self._bucket, Key=name)
-            except ClientError as exc:
-                if exc.response["Error"]["Code"] in MISSING:
-                    return None
-                raise
-            age_ms = self._clock.wall_ms() - int(answer["LastModified"].timestamp() * 1_000)
-            return answer["Metadata"] if age_ms <= self._found_max_ms else None
-
-        return await self._requests.send(head)
-
-    async def stored(self, name: str) -> Stored | None:
-        def head() -> Stored | None:
-            try:
-                answer = self._client.head_object(Bucket=self._bucket, Key=name)
-            except ClientError as exc:
-                if exc.response["Error"]["Code"] in MISSING:
-                    return None
-                raise
-            return Stored(answer["ContentLength"], answer["ETag"])
-
-        return await self._requests.send(head)
-
-    async def part(self, name: str, *, of: Stored, first: int, count: int) -> bytes:
-        def get() -> bytes | None:
-            try:
-                answer = self._client.get_object(
-                    Bucket=self._bucket, Key=name, Range=f"bytes={first}-{first + count - 1}", IfMatch=of.version
-                )
-            except ClientError as exc:
-                if exc.response["Error"]["Code"] in {*MISSING, "PreconditionFailed", "412"}:
-                    return None
-                raise
-            return answer["Body"].read()
-
-        content = await self._requests.send(get)
-        if content is None or len(content) != count:
-            raise StoreError(REPLACED)
-        return content
-
-    def upload_address(self, name: str, *, byte_count: int | None) -> UploadAddress:
-        """Return an address whose signature covers the kind of the file, and its size where that is known."""
-        signed: dict[str, Any] = {"Bucket": self._bucket, "Key": name, "ContentType": LINES_TYPE}
-        if byte_count is not None:
-            signed["ContentLength"] = byte_count
-        expires_at_ms = self._clock.wall_ms() + UPLOAD_URL_MS
-        url = self._client.generate_presigned_url("put_object", Params=signed, ExpiresIn=UPLOAD_URL_MS // 1_000)
-        return UploadAddress(url, {"Content-Type": LINES_TYPE}, expires_at_ms)
-
-    def url(self, name: str) -> str:
-        return self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": name}, ExpiresIn=AUDIO_URL_MS // 1_000
-        )
 
 
 class SQSQueue:
@@ -372,14 +200,6 @@ def _job_of(item: Mapping[str, Any]) -> Job:
     return Job(**told)
 
 
-def _s3_client(config: Config) -> S3Client:
-    """Return a client whose signed addresses name the bucket's own region, as the regions opened since 2019 want it."""
-    client = boto3.client("s3", config=config.merge(Config(signature_version="s3v4")))
-    if not client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-        return client  # an emulator, which knows no host name a bucket
-    return boto3.client("s3", config=config.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"})))
-
-
 def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
     """Return where a stage's jobs are."""
     config = Config(
@@ -396,7 +216,7 @@ def store_of(settings: JobSettings, *, clock: Clock) -> JobStore:
         turns=DynamoDBTurns(settings.table, client=table, requests=requests),
         files=S3Files(
             settings.bucket,
-            client=_s3_client(config),
+            client=s3_client(config),
             requests=requests,
             clock=clock,
             found_max_ms=(settings.speech_kept_days - settings.jobs_kept_days) * DAY_MS,

@@ -25,7 +25,8 @@ class Outcome:
         characters: Of its text, as the upstream bills them.
         kept_as: The name of its audio's file; None when it failed.
         duration_ms: Of the audio.
-        is_bought: Whether it was spoken for this task; False: it was found.
+        subtitles_as: The name of their file; None: it wanted none.
+        bought_characters: Of them, those that were spoken for this task; the others were found.
         error: Why there is no audio.
     """
 
@@ -34,12 +35,14 @@ class Outcome:
     characters: int
     kept_as: str | None = None
     duration_ms: int | None = None
-    is_bought: bool = False
+    subtitles_as: str | None = None
+    bought_characters: int = 0
     error: TaskError | None = None
 
     def __post_init__(self) -> None:
         """Hold the law."""
         assert (self.kept_as is None) == (self.error is not None)
+        assert 0 <= self.bought_characters <= self.characters
 
 
 def name_of(task: TaskItem, index: int) -> str:

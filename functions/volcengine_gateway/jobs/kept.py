@@ -8,34 +8,35 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
 
 from volcengine_client.clock import Clock
-from volcengine_client.errors import StoreError
+from volcengine_client.errors import StoreError, UpstreamUnavailableError
 from volcengine_client.limits import STORE_REQUESTS_MAX
 from volcengine_client.models import TaskItem
+from volcengine_client.segments import heard
 from volcengine_client.speech.call import Call
+from volcengine_client.speech.join import Joiner
 from volcengine_client.speech.sound import shape_of
 from volcengine_client.speech.speaker import Speaker
-from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.speech import Speech, Word
+from volcengine_client.speech.subtitles import subtitles_of
+from volcengine_gateway.jobs.kept_file import Kept, Subtitled
+from volcengine_gateway.jobs.sounds import Sound
 from volcengine_gateway.jobs.store import Files
 
 PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"
 KEEP_WAITS_MS = (500, 1_000, 2_000, 4_000, 8_000)  # between tries to keep a file, each of which tries for a while
-DURATION, SIZE = "duration-ms", "bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A file of speech: its name, how long it plays, and how large it is where that matters."""
-
-    name: str
-    duration_ms: int
-    byte_count: int = 0
+READ_AHEAD = 8  # segments in memory while a file is joined
+WORDS = ".words"  # the ending of the file that says when each word is heard
+STARTS = ".starts"  # the ending of the file that says where each segment begins in the joined one
+DURATION, SIZE, WORDED = "duration-ms", "bytes", "words"
 
 
 class KeptSpeech:
@@ -101,12 +102,101 @@ class KeptSpeech:
         Raises:
             StoreError: No answer in time.
         """
-        about = {DURATION: str(speech.duration_ms), SIZE: str(len(speech.audio))}
+        about = _about(speech.duration_ms, len(speech.audio))
+        if speech.words is not None:  # first, since the file itself says that they are there
+            await self._files.put(
+                name + WORDS, json.dumps([[w.text, w.start_ms, w.end_ms] for w in speech.words]).encode()
+            )
+            about = {**about, WORDED: "1"}
         await self._files.put(name, speech.audio, about=about)
+
+    async def join(self, sound: Sound) -> Kept:
+        """Keep the file of a task whose segments are kept, without having more than a few of them in memory.
+
+        Safe to repeat; the same segments make the same file.
+
+        Raises:
+            StoreError: No answer in time, or a segment is no longer there.
+            UpstreamUnavailableError: The segments don't fit together; they never will.
+        """
+        names = [name for name, _ in sound.segments]
+        joiner = Joiner(sound.task.encoding, sound.task.sample_rate)
+        try:
+            async for segment in self._each(names):
+                joiner.measure(segment)
+        except ValueError as exc:
+            raise UpstreamUnavailableError(f"The audio could not be joined: {exc}", retryable=False) from exc
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield joiner.head()
+            async for segment in self._each(names):
+                yield joiner.body(segment)
+            yield joiner.tail()
+
+        await self._files.put(sound.name + STARTS, json.dumps(joiner.starts_ms).encode())
+        await self._files.write(sound.name, pieces(), about=_about(joiner.duration_ms, joiner.total_bytes))
+        return Kept(sound.name, joiner.duration_ms, joiner.total_bytes)
+
+    async def subtitle(self, sound: Sound, known: Mapping[str, Kept]) -> Subtitled:
+        """Keep the subtitles of a task whose file, and whose segments' files if they are there, are *known*.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        assert sound.task.subtitles is not None
+        parts = sound.parts_in(known)
+        starts = await self._starts_of(sound, parts)
+        words = await asyncio.gather(*(self._words_of(kept) for _, kept in parts))
+        said = [
+            heard(part, start_ms, kept.duration_ms, told)
+            for (part, kept), start_ms, told in zip(parts, starts, words, strict=True)
+        ]
+        subtitled = Subtitled(f"{sound.name}.{sound.task.subtitles}", subtitles_of(said, sound.task.subtitles))
+        await self._files.put(subtitled.name, subtitled.text.encode())
+        return subtitled
+
+    async def _starts_of(self, sound: Sound, parts: Sequence[tuple[TaskItem, Kept]]) -> Sequence[int]:
+        """Return where the segments begin in the file that was joined of them."""
+        if len(parts) == 1:
+            return [0]
+        content = await self._files.get(sound.name + STARTS)
+        if content is None:
+            raise StoreError("a part of this task's audio is no longer kept; ask for it again")
+        starts: list[int] = json.loads(content)
+        return starts
+
+    async def _words_of(self, kept: Kept) -> Sequence[Word] | None:
+        content = await self._files.get(kept.name + WORDS) if kept.has_words else None
+        return None if content is None else [Word(*told) for told in json.loads(content)]
+
+    async def _each(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+        """Read files in order, some ahead."""
+        reading: deque[asyncio.Task[bytes | None]] = deque()
+        left = iter(names)
+        try:
+            while True:
+                reading.extend(
+                    asyncio.create_task(self._files.get(name)) for name in islice(left, READ_AHEAD - len(reading))
+                )
+                if not reading:
+                    return
+                content = await reading[0]
+                reading.popleft()
+                if content is None:
+                    raise StoreError("a part of this task's audio is no longer kept; ask for it again")
+                yield content
+        finally:
+            for late in reading:
+                late.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
+
+
+def _about(duration_ms: int, byte_count: int) -> Mapping[str, str]:
+    return {DURATION: str(duration_ms), SIZE: str(byte_count)}
 
 
 def _kept(name: str, about: Mapping[str, str]) -> Kept:
-    return Kept(name, int(about[DURATION]), int(about[SIZE]))
+    return Kept(name, int(about[DURATION]), int(about[SIZE]), has_words=WORDED in about)
 
 
 class KeepingSpeaker:

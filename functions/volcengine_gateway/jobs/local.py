@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -214,6 +214,12 @@ class FolderFiles:
             _put_whole(path, content)
 
         await self._send(put)
+
+    async def write(self, name: str, pieces: AsyncIterator[bytes], *, about: Mapping[str, str]) -> None:
+        told = self._folder / (name + ABOUT)
+        await self._send(lambda: _make_private(self._folder, told.parent))
+        await self._send(lambda: _put_whole(told, json.dumps(dict(about)).encode()))
+        await self.take(name, pieces, byte_count=None)
 
     async def get(self, name: str) -> bytes | None:
         def get() -> bytes | None:

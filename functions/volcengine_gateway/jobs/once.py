@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from volcengine_client.answer import Outcomes
 from volcengine_client.clock import Clock
 from volcengine_client.errors import (
-    CapacityError,
     DeadlineCutError,
     JobFailedError,
     NoSlotInTimeError,
@@ -24,7 +23,7 @@ from volcengine_client.errors import (
     VolcengineError,
     class_of,
 )
-from volcengine_client.limits import ADDRESS_BYTES, ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS, RESULT_BYTES
+from volcengine_client.limits import ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS
 from volcengine_client.models import (
     BatchRequest,
     BatchResponse,
@@ -36,17 +35,22 @@ from volcengine_client.models import (
     TaskItem,
     TaskResult,
 )
-from volcengine_client.speech.call import Call
 from volcengine_client.speech.speaker import Speaker
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
 from volcengine_gateway.credentials import Payer
-from volcengine_gateway.jobs.chunks import Outcome, failed_outcome, name_of
+from volcengine_gateway.jobs.chunks import name_of
 from volcengine_gateway.jobs.job import Job, status_url_of
-from volcengine_gateway.jobs.kept import Kept, KeptSpeech
+from volcengine_gateway.jobs.keeping import Keeping, Room
+from volcengine_gateway.jobs.kept import KeptSpeech
+from volcengine_gateway.jobs.kept_file import Kept
 from volcengine_gateway.jobs.service import Jobs
+from volcengine_gateway.jobs.sounds import Sound, missing_in
+from volcengine_gateway.jobs.spoken import Spoken, is_late
 from volcengine_gateway.jobs.store import JobStore
-from volcengine_gateway.jobs.turn import OneAtATime, Same
+from volcengine_gateway.jobs.turn import Ending, Same
+
+LOST = "the audio was bought, but could not be kept, and the answer has no room for it"
 
 Speak = Callable[[Outcomes, Callable[[Speaker], Speaker], int], Awaitable[PoolReport]]
 
@@ -107,26 +111,28 @@ class Once:
         # Under a key that the caller repeats it finds even what is kept for nobody else.
         job_id = secrets.token_hex(16) if same is None or not same.is_named else same.job_id
         kept = self._kept(ask, job_id)
-        names = [kept.name_of(task) for task in ask.request.tasks]
+        sounds = [Sound.of(task, kept.name_of) for task in ask.request.tasks]
         begun, found = await asyncio.gather(
-            self._jobs.one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, names)
+            self._jobs.one_at_a_time.begin(same, deadline_at_ms=ask.deadline_at_ms), self._find(ask, kept, sounds)
         )
         if begun.job is not None:
             return await self._found(ask, begun.job)
         pointer: JobPointer | None = None
-        ending = _Ending(self._jobs.one_at_a_time, same)
+        ending = Ending(self._jobs.one_at_a_time, same)
         try:
             if begun.has_waited:
-                found = await self._find(ask, kept, names)
-            spoken = await self._spoken(ask, kept, names, found, speak, on_all_kept=ending.begin)
+                found = await self._find(ask, kept, sounds)
+            spoken = await self._spoken(ask, kept, sounds, found, speak, on_all_kept=ending.begin)
+            await self._join(ask, kept, spoken)
             if spoken.late_count:
                 pointer = await self._hand_over(ask, spoken, job_id)
             await self._fetch(ask, spoken)
+            await self._subtitle(ask, kept, spoken)
             results = [
                 self._result(task, index, spoken, has_job=pointer is not None)
                 for index, task in enumerate(ask.request.tasks)
             ]
-            return _response(results, spoken.pool, pointer)
+            return _response(results, spoken, pointer)
         finally:
             await ending.end(job_id=None if pointer is None else job_id)
 
@@ -137,38 +143,71 @@ class Once:
         nonce = "" if ask.request.cache else job_id
         return KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
 
-    async def _find(self, ask: Ask, kept: KeptSpeech, names: Sequence[str]) -> Mapping[str, Kept]:
-        """Return what was spoken before; nothing where it can't be told now."""
+    async def _find(self, ask: Ask, kept: KeptSpeech, sounds: Sequence[Sound]) -> dict[str, Kept]:
+        """Return what was spoken before, segments only of what is not whole; less where it can't be told now."""
+        found: dict[str, Kept] = {}
         if ask.request.cache or ask.idempotency_key is not None:
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(FIND_MAX_MS / 1_000):
-                    return await kept.find(names)
-        return {}
+                    found |= await kept.find(sound.name for sound in sounds)
+                    parts = [sound for sound in sounds if sound.is_joined and sound.name not in found]
+                    found |= await kept.find(name for sound in parts for name, _ in sound.segments)
+        return found
 
     async def _spoken(
         self,
         ask: Ask,
         kept: KeptSpeech,
-        names: Sequence[str],
-        found: Mapping[str, Kept],
+        sounds: Sequence[Sound],
+        found: dict[str, Kept],
         speak: Speak,
         *,
         on_all_kept: Callable[[], None],
-    ) -> _Spoken:
-        """Speak what was not found, equal tasks once."""
-        tasks = ask.request.tasks
-        indexes = [index for name, index in _firsts(names).items() if name not in found]
-        outcomes = Outcomes([tasks[index] for index in indexes])
+    ) -> Spoken:
+        """Speak what was not found, equal segments once."""
+        missing = missing_in(sounds, found)
+        outcomes = Outcomes(list(missing.values()))
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        keeping = _Keeping(kept, _Room(tasks, ask.answer_bytes_max), count=len(indexes), on_all_kept=on_all_kept)
-        if indexes:
+        keeping = Keeping(
+            kept,
+            Room(ask.request.tasks, ask.answer_bytes_max),
+            answered={sound.name for sound in sounds},
+            count=len(missing),
+            on_all_kept=on_all_kept,
+        )
+        if missing:
             pool = await speak(outcomes, keeping.around, ask.deadline_at_ms - HAND_OVER_MS)
             outcomes.raise_rejection()
         await keeping.settled(within_ms=self._left_ms(ask) - HAND_OVER_MS // 2)
-        of = {names[index]: outcomes.of(place) for place, index in enumerate(indexes)}
-        return _Spoken(names, found, of, pool, keeping)
+        of = {name: outcomes.of(place) for place, name in enumerate(missing)}
+        return Spoken(sounds, found, of, pool, keeping)
 
-    async def _hand_over(self, ask: Ask, spoken: _Spoken, job_id: str) -> JobPointer | None:
+    async def _join(self, ask: Ask, kept: KeptSpeech, spoken: Spoken) -> None:
+        """Make one file of the segments of each long task, as far as there is time; a job goes on with the others."""
+        whole = {sound.name: sound for sound in spoken.sounds if sound.is_joined and sound.name not in spoken.found}
+        joining: dict[str, asyncio.Task[Kept]] = {}
+        for name, sound in whole.items():
+            missed = sound.error_in(spoken.of, spoken.keeping.lost)
+            if missed is None:
+                joining[name] = asyncio.create_task(kept.join(sound))
+            else:
+                outcome = spoken.of.get(missed)
+                spoken.of[name] = outcome if isinstance(outcome, VolcengineError) else StoreError(LOST)
+        if joining:
+            within_ms = max(0, self._left_ms(ask) - HAND_OVER_MS // 2)
+            _, late = await asyncio.wait(joining.values(), timeout=within_ms / 1_000)
+            for one in late:
+                one.cancel()
+            await asyncio.gather(*joining.values(), return_exceptions=True)
+        for name, one in joining.items():
+            try:
+                spoken.found[name] = one.result()
+            except asyncio.CancelledError:
+                spoken.of[name] = DeadlineCutError("there was no time to join this text's segments; ask again")
+            except VolcengineError as error:
+                spoken.of[name] = error
+
+    async def _hand_over(self, ask: Ask, spoken: Spoken, job_id: str) -> JobPointer | None:
         """Make a job of the batch, which knows what was spoken already; None when that can't be done now."""
         fields = {name: getattr(ask.request, name) for name in BatchRequest.model_fields}
         request = JobRequest(**fields, priority="interactive")
@@ -187,7 +226,7 @@ class Once:
     def _left_ms(self, ask: Ask) -> int:
         return max(0, ask.deadline_at_ms - self._clock.monotonic_ms())
 
-    async def _fetch(self, ask: Ask, spoken: _Spoken) -> None:
+    async def _fetch(self, ask: Ask, spoken: Spoken) -> None:
         """Read the found files for which the answer has room, as far as there is time; the others have addresses."""
         wanted = dict.fromkeys(name for name in spoken.names if name in spoken.found)
         readings = {
@@ -204,31 +243,58 @@ class Once:
             if reading.done() and not reading.cancelled() and reading.exception() is None:
                 spoken.fetched[name] = reading.result() or b""
 
-    def _result(self, task: TaskItem, index: int, spoken: _Spoken, *, has_job: bool) -> TaskResult:
+    async def _subtitle(self, ask: Ask, kept: KeptSpeech, spoken: Spoken) -> None:
+        """Make the subtitles that are wanted, as far as there is time."""
+        known = spoken.known
+        making = {
+            (sound.name, sound.task.subtitles): asyncio.create_task(kept.subtitle(sound, known))
+            for sound in spoken.sounds
+            if sound.task.subtitles is not None and sound.name in known
+        }
+        if making:
+            left_ms = max(0, self._left_ms(ask) - ANSWER_RESERVE_MS)
+            _, late = await asyncio.wait(making.values(), timeout=left_ms / 1_000)
+            for one in late:
+                one.cancel()
+            for key, one in making.items():
+                if one.done() and not one.cancelled() and one.exception() is None:
+                    spoken.subtitled[key] = one.result()
+
+    def _result(self, task: TaskItem, index: int, spoken: Spoken, *, has_job: bool) -> TaskResult:
         about = {"task_id": name_of(task, index), "characters": characters_billed(task.text)}
         name = spoken.names[index]
         outcome = spoken.of.get(name)
         if isinstance(outcome, VolcengineError):
-            if has_job and _is_late(outcome):
+            if has_job and is_late(outcome):
                 return TaskResult(**about, pending=True)
             return TaskResult(**about, error=TaskError.of(outcome))
-        is_bought = outcome is not None and spoken.first[name] == index
-        duration_ms = outcome.duration_ms if outcome is not None else spoken.found[name].duration_ms
+        about["bought"] = spoken.bought[index] > 0
+        about["duration_ms"] = outcome.duration_ms if outcome is not None else spoken.found[name].duration_ms
         audio = spoken.audio_for(index)
         if audio:
-            encoded = base64.b64encode(audio).decode()
-            return TaskResult(**about, audio_base64=encoded, duration_ms=duration_ms, bought=is_bought)
+            about |= self._subtitles(task, name, spoken)
+            return TaskResult(**about, audio_base64=base64.b64encode(audio).decode())
         if name in spoken.keeping.lost:
-            lost = StoreError("the audio was bought, but could not be kept, and the answer has no room for it")
-            return TaskResult(**about, error=TaskError.of(lost))
-        url = self._store.files.url(name)
-        return TaskResult(**about, audio_url=url, duration_ms=duration_ms, bought=is_bought)
+            return TaskResult(**{**about, "bought": False}, error=TaskError.of(StoreError(LOST)))
+        about |= self._subtitles(task, name, spoken)
+        return TaskResult(**about, audio_url=self._store.files.url(name))
+
+    def _subtitles(self, task: TaskItem, name: str, spoken: Spoken) -> dict[str, str]:
+        """Return what a result says of the subtitles that its task wanted."""
+        if task.subtitles is None:
+            return {}
+        subtitled = spoken.subtitled.get((name, task.subtitles))
+        if subtitled is None:
+            return {"warning": "there was no time for the subtitles; ask for the same again, it is not bought twice"}
+        if spoken.keeping.room.take_text(subtitled.text):
+            return {"subtitles": subtitled.text}
+        return {"subtitles_url": self._store.files.url(subtitled.name)}
 
     async def _found(self, ask: Ask, job: Job) -> BatchResponse:
         """Answer a request that led to a job before: with what there is by now, and the same job."""
         kept = self._kept(ask, job.job_id)
         names = [kept.name_of(task) for task in ask.request.tasks]
-        found = await kept.find(names)
+        found = dict(await kept.find(names))
         of: dict[str, Speech | VolcengineError] = {}
         for outcome in await self._jobs.outcomes_of(job, 0, job.task_count):
             if outcome.error is not None:
@@ -238,162 +304,18 @@ class Once:
         waits = gone if job.is_over else NoSlotInTimeError("it is being spoken still")
         of |= {name: waits for name in names if name not in found and name not in of}
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        spoken = _Spoken(names, found, of, pool, _Keeping(kept, _Room(ask.request.tasks, ask.answer_bytes_max)))
+        sounds = [Sound(task, name, [(name, task)]) for task, name in zip(ask.request.tasks, names, strict=True)]
+        keeping = Keeping(kept, Room(ask.request.tasks, ask.answer_bytes_max), answered=set(names))
+        spoken = Spoken(sounds, found, of, pool, keeping)
         await self._fetch(ask, spoken)
+        await self._subtitle(ask, kept, spoken)
         results = [self._result(task, index, spoken, has_job=True) for index, task in enumerate(ask.request.tasks)]
-        return _response(results, pool, JobPointer(job_id=job.job_id, status_url=status_url_of(job.job_id)))
+        return _response(results, spoken, JobPointer(job_id=job.job_id, status_url=status_url_of(job.job_id)))
 
 
-@dataclass(slots=True)
-class _Spoken:
-    """What became of a batch: by name of the sound what was found and what was tried."""
-
-    names: Sequence[str]
-    found: Mapping[str, Kept]
-    of: Mapping[str, Speech | VolcengineError]
-    pool: PoolReport
-    keeping: _Keeping
-    fetched: dict[str, bytes] = field(default_factory=dict)
-    first: Mapping[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Know at which task each sound stands first: that one is said to have bought it."""
-        self.first = _firsts(self.names)
-
-    def audio_for(self, index: int) -> bytes:
-        """Return a task's audio as far as the answer has room for it, each further time for an equal task too."""
-        name = self.names[index]
-        outcome = self.of.get(name)
-        audio = outcome.audio if isinstance(outcome, Speech) else self.fetched.get(name, b"")
-        has_room = self.first[name] == index or self.keeping.room.take(len(audio))
-        return audio if has_room else b""
-
-    @property
-    def late_count(self) -> int:
-        """How many sounds there was no time for."""
-        return sum(isinstance(outcome, VolcengineError) and _is_late(outcome) for outcome in self.of.values())
-
-    def outcome(self, index: int, task: TaskItem) -> Outcome | None:
-        """Return what a job should know of a task from the start; None: it has to be spoken."""
-        name = self.names[index]
-        outcome, characters = self.of.get(name), characters_billed(task.text)
-        if isinstance(outcome, VolcengineError):
-            return None if _is_late(outcome) else failed_outcome(index, task, outcome, characters=characters)
-        duration_ms = outcome.duration_ms if outcome is not None else self.found[name].duration_ms
-        is_bought = outcome is not None and self.first[name] == index
-        return Outcome(
-            index=index,
-            task_id=name_of(task, index),
-            characters=characters,
-            kept_as=name,
-            duration_ms=duration_ms,
-            is_bought=is_bought,
-        )
-
-
-class _Ending:
-    """The end of a request's turn, which need not wait until the pool is left."""
-
-    def __init__(self, turns: OneAtATime, same: Same | None) -> None:
-        self._turns = turns
-        self._same = same
-        self._under_way: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """End it beside what goes on: all that was asked for is kept, so that the next one finds it."""
-        self._under_way = asyncio.create_task(self._turns.end(self._same, job_id=None))
-
-    async def end(self, *, job_id: str | None) -> None:
-        """Return when it has ended, and say to which job it led."""
-        if self._under_way is not None:
-            await self._under_way
-        if self._under_way is None or job_id is not None:
-            await self._turns.end(self._same, job_id=job_id)
-
-
-def _firsts(names: Sequence[str]) -> dict[str, int]:
-    """Return where each name stands first, in that order."""
-    firsts: dict[str, int] = {}
-    for index, name in enumerate(names):
-        firsts.setdefault(name, index)
-    return firsts
-
-
-class _Room:
-    """The bytes of an answer that are left for audio."""
-
-    def __init__(self, tasks: Sequence[TaskItem], bytes_max: int) -> None:
-        self._left = bytes_max - sum(RESULT_BYTES + ADDRESS_BYTES + 6 * len(task.task_id or "") for task in tasks)
-
-    def take(self, audio_bytes: int) -> bool:
-        """Take room for a file, in base64; False when there is none."""
-        needed = -(-audio_bytes // 3) * 4
-        if needed > self._left:
-            return False
-        self._left -= needed
-        return True
-
-
-class _Keeping:
-    """A speaker's files on their way to where they are kept, while the next calls go on."""
-
-    def __init__(
-        self, kept: KeptSpeech, room: _Room, *, count: int = 0, on_all_kept: Callable[[], None] = lambda: None
-    ) -> None:
-        self.room = room
-        self._left_count = count
-        self._on_all_kept = on_all_kept
-        self._kept = kept
-        self.lost: set[str] = set()
-        self._under_way: dict[str, asyncio.Task[None]] = {}
-
-    def around(self, speaker: Speaker) -> Speaker:
-        """Return a speaker whose files are kept; those that have no room in the answer are kept only."""
-        return _KeepingSpeaker(speaker, self)
-
-    def keep(self, task: TaskItem, speech: Speech) -> Speech:
-        name = self._kept.name_of(task)
-        keeping = asyncio.create_task(self._keep(name, speech))
-        self._under_way[name] = keeping
-        has_room = self.room.take(len(speech.audio))
-        return replace(speech, audio=speech.audio if has_room else b"", kept_as=name)
-
-    async def _keep(self, name: str, speech: Speech) -> None:
-        try:
-            await self._kept.keep(name, speech)
-        except StoreError:
-            self.lost.add(name)  # the next who asks for it pays again
-        else:
-            self._left_count -= 1
-            if not self._left_count:
-                self._on_all_kept()
-
-    async def settled(self, *, within_ms: int) -> None:
-        """Wait until every file is where it is kept; those that take too long are lost to all but this answer."""
-        if self._under_way:
-            await asyncio.wait(self._under_way.values(), timeout=max(0, within_ms) / 1_000)
-        for name, keeping in self._under_way.items():
-            if not keeping.done():
-                self.lost.add(name)
-
-
-class _KeepingSpeaker:
-    def __init__(self, speaker: Speaker, keeping: _Keeping) -> None:
-        self._speaker = speaker
-        self._keeping = keeping
-
-    async def speak(self, task: TaskItem, *, call: Call, timeout_ms: int) -> Speech:
-        return self._keeping.keep(task, await self._speaker.speak(task, call=call, timeout_ms=timeout_ms))
-
-
-def _is_late(error: VolcengineError) -> bool:
-    """Tell whether a task failed for want of time, so that a job can go on with it."""
-    return isinstance(error, CapacityError | DeadlineCutError)
-
-
-def _response(results: list[TaskResult], pool: PoolReport, pointer: JobPointer | None) -> BatchResponse:
-    bought = sum(result.characters for result in results if result.bought)
-    saved = sum(
-        result.characters for result in results if not (result.bought or result.pending or result.error is not None)
+def _response(results: list[TaskResult], spoken: Spoken, pointer: JobPointer | None) -> BatchResponse:
+    heard = [index for index, result in enumerate(results) if not result.pending and result.error is None]
+    saved = sum(results[index].characters - spoken.bought[index] for index in heard)
+    return BatchResponse(
+        results=results, pool=spoken.pool, characters=Characters(bought=sum(spoken.bought), saved=saved), job=pointer
     )
-    return BatchResponse(results=results, pool=pool, characters=Characters(bought=bought, saved=saved), job=pointer)

@@ -285,15 +285,19 @@ class Jobs:
         }
 
     def _result(self, outcome: Outcome) -> JobResultTold:
-        return {
+        url = self.store.files.url
+        result: JobResultTold = {
             "index": outcome.index,
             "task_id": outcome.task_id,
-            "audio_url": None if outcome.kept_as is None else self.store.files.url(outcome.kept_as),
+            "audio_url": None if outcome.kept_as is None else url(outcome.kept_as),
             "duration_ms": outcome.duration_ms,
             "characters": outcome.characters,
-            "bought": outcome.is_bought,
+            "bought": outcome.bought_characters > 0,
             "error": None if outcome.error is None else told_of(outcome.error),
         }
+        if outcome.subtitles_as is not None:
+            result["subtitles_url"] = url(outcome.subtitles_as)
+        return result
 
     def told(self, job: Job) -> JobTold:
         """Return a job as its caller sees it."""

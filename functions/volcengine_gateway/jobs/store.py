@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,12 @@ from volcengine_gateway.jobs.job import Job, JobState
 LINES_TYPE = "application/x-ndjson"
 REPLACED = "the list was uploaded anew while it was being read; send the same request again"
 AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm", "ogg_opus": "audio/ogg"}
+CONTENT_TYPES = {
+    **AUDIO_TYPES,
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "json": "application/json",
+}
 
 
 class JobTable(Protocol):
@@ -179,6 +185,14 @@ class Files(Protocol):
 
     async def put(self, name: str, content: bytes, *, about: Mapping[str, str] | None = None) -> None:
         """Keep a file, in the place of one of this name; whole or not at all.
+
+        Raises:
+            StoreError: No answer in time; it may have been kept.
+        """
+        ...
+
+    async def write(self, name: str, pieces: AsyncIterator[bytes], *, about: Mapping[str, str]) -> None:
+        """Keep a file of any size as its pieces come; whole or not at all.
 
         Raises:
             StoreError: No answer in time; it may have been kept.

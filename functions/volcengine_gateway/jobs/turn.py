@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
@@ -141,3 +142,23 @@ class OneAtATime:
         until_ms = now_ms + IDEMPOTENCY_KEPT_MS if same.is_named or job_id is not None else now_ms - 1
         with suppress(StoreError):
             await self._turns.end(same.name, Turn(same.digest, until_ms, is_over=True, job_id=job_id))
+
+
+class Ending:
+    """The end of a request's turn, which need not wait until the pool is left."""
+
+    def __init__(self, turns: OneAtATime, same: Same | None) -> None:
+        self._turns = turns
+        self._same = same
+        self._under_way: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """End it beside what goes on: all that was asked for is kept, so that the next one finds it."""
+        self._under_way = asyncio.create_task(self._turns.end(self._same, job_id=None))
+
+    async def end(self, *, job_id: str | None) -> None:
+        """Return when it has ended, and say to which job it led."""
+        if self._under_way is not None:
+            await self._under_way
+        if self._under_way is None or job_id is not None:
+            await self._turns.end(self._same, job_id=job_id)

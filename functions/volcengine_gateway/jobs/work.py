@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from volcengine_client.errors import LoginRejectedError, StoreError, VolcengineError
-from volcengine_client.limits import JOB_CHUNK_TASKS
+from volcengine_client.limits import JOB_CHUNK_TASKS, SEGMENTS_AHEAD_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
@@ -23,7 +22,9 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
 )
 from volcengine_gateway.jobs.job import Counts, Job, Whole
-from volcengine_gateway.jobs.kept import Kept, KeptSpeech
+from volcengine_gateway.jobs.kept import KeptSpeech
+from volcengine_gateway.jobs.kept_file import Kept
+from volcengine_gateway.jobs.sounds import Sound
 from volcengine_gateway.jobs.store import Files
 
 
@@ -60,15 +61,44 @@ class _Chunk:
             chunk=self.number,
             done_count=sum(outcome.error is None for outcome in outcomes),
             failed_count=sum(outcome.error is not None for outcome in outcomes),
-            bought_character_count=sum(outcome.characters for outcome in outcomes if outcome.is_bought),
+            bought_character_count=sum(outcome.bought_characters for outcome in outcomes),
         )
 
 
-class JobWork:
-    """Hands out the tasks of a job that have no outcome yet, and writes down what becomes of them.
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A task that is being spoken: the files of its segments, and which of them are still to come.
 
-    No more than two chunks are in memory at once, but for those in which a task was put off. Equal tasks are spoken
-    once: the first is handed out, the others get what comes of it.
+    Attributes:
+        index: Its place in the job.
+        sound: What has to be heard of it.
+        missing: The files of its segments that are not there yet; equal segments have one.
+        bought_characters: That were spoken for it in this slice.
+        is_over: Whether it has its outcome, or was put off to a later slice.
+    """
+
+    index: int
+    sound: Sound
+    missing: set[str]
+    bought_characters: int = 0
+    is_over: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Sound:
+    """A segment that is being spoken, and the tasks that wait for it, the one that pays first."""
+
+    name: str
+    segment: TaskItem
+    waiting: list[_Task]
+
+
+class JobWork:
+    """Hands out what has to be spoken of a job's tasks, and writes down what becomes of them.
+
+    No more than two chunks are in memory at once, but for those in which a task was put off. Equal segments are spoken
+    once: the first is handed out, the others get what comes of it. A task of several segments is over when they are
+    joined.
 
     Args:
         job: As it was when the slice began.
@@ -95,25 +125,29 @@ class JobWork:
         self._kept = kept
         self._on_whole = on_whole
         self._chunks: dict[int, _Chunk] = {}
-        self._speaking: dict[str, set[int]] = defaultdict(set)  # tasks that wait for one file, by its name
-        self._names: dict[int, str] = {}
+        self._sounds: dict[int, _Sound] = {}  # those that are handed out, by number
+        self._numbers: dict[str, int] = {}  # the same by name
+        self._next_number = 0
+        self._joining: set[asyncio.Task[None]] = set()
+        self._bug: BaseException | None = None  # that ended a joining
         self._whole: dict[int, Whole] = {}  # behind one that is not
         self._next_whole = job.whole_chunk_count
-        self._spoken: dict[str, Kept] = {}  # in this slice
+        self._known: dict[str, Kept] = {}  # spoken in this slice, or found
+        self._has_bought = False
         self._stopped_by: VolcengineError | None = None
         self._changed = asyncio.Event()
         self._noting = asyncio.Lock()
 
     @property
     def has_moved(self) -> bool:
-        """Whether any task got its outcome."""
-        return bool(self.spoken_count or self.failed_count)
+        """Whether any task got its outcome, or any sound was bought."""
+        return bool(self.spoken_count or self.failed_count) or self._has_bought
 
     # --- what is spoken ---------------------------------------------------------
 
     @property
     def open_count(self) -> int:
-        return len(self._speaking)
+        return len(self._sounds)
 
     async def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
         for number in range(self._job.whole_chunk_count, self._job.chunk_count):
@@ -122,28 +156,29 @@ class JobWork:
                 break
             chunk = await self._load(number)
             for index in sorted(chunk.left):
-                if self._is_first(index):
-                    yield index, chunk.tasks[index]
+                async for sound in self._sounds_of(index, chunk.tasks[index]):
+                    yield sound
         await self._until_open(0)
 
-    def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
-        for one in sorted(self._speaking.pop(self._names[index], ())):
-            chunk = self._chunk_of(one)
-            task = chunk.tasks[one]
-            if isinstance(outcome, Speech):
-                assert outcome.kept_as is not None
-                kept = self._spoken[outcome.kept_as] = Kept(outcome.kept_as, outcome.duration_ms)
-                chunk.settle(_found(one, task, kept, is_bought=one == index))
-                self.spoken_count += 1
-            elif outcome.retryable or isinstance(outcome, LoginRejectedError):
-                if isinstance(outcome, StoreError):
-                    self.stop(outcome)  # what can't be kept is not bought
-                chunk.left.discard(one)
-                self.put_off_count += 1
-                self.trouble = outcome
-            else:
-                chunk.settle(failed_outcome(one, task, outcome, characters=characters_billed(task.text)))
-                self.failed_count += 1
+    def is_wanted(self, number: int) -> bool:
+        return not all(task.is_over for task in self._sounds[number].waiting)
+
+    def settle(self, number: int, outcome: Speech | VolcengineError) -> None:
+        sound = self._sounds.pop(number)
+        del self._numbers[sound.name]
+        waiting = [task for task in sound.waiting if not task.is_over]
+        if isinstance(outcome, Speech):
+            assert outcome.kept_as == sound.name
+            self._has_bought = True
+            self._known[sound.name] = Kept(sound.name, outcome.duration_ms, has_words=outcome.words is not None)
+            for task in waiting[:1]:
+                task.bought_characters += characters_billed(sound.segment.text)
+            for task in waiting:
+                task.missing.discard(sound.name)
+                self._finish(task)
+        else:
+            for task in waiting:
+                self._fail(task, outcome)
         self._changed.set()
 
     def settle_rest(self, error: VolcengineError) -> None:
@@ -155,8 +190,22 @@ class JobWork:
         self._stopped_by = reason
         self._changed.set()
 
+    async def end(self, *, within_ms: int) -> None:
+        """Wait for the files that are being joined; those that take too long are left to a later slice."""
+        if self._joining:
+            await asyncio.wait(self._joining, timeout=within_ms / 1_000)
+        if self._bug is not None:
+            raise self._bug
+        late = list(self._joining)
+        for joining in late:
+            joining.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        if late:
+            self.put_off_count += len(late)
+            self.trouble = StoreError("the segments of a long text could not be joined in time")
+
     async def _until_open(self, count: int) -> None:
-        """Wait until no more than *count* tasks are open, and write down what becomes whole meanwhile.
+        """Wait until no more than *count* sounds are open, and write down what becomes whole meanwhile.
 
         Raises:
             VolcengineError: What it was stopped by.
@@ -166,15 +215,81 @@ class JobWork:
             await self.note()
             if self._stopped_by is not None:
                 raise self._stopped_by
-            if self.open_count <= count:
+            if self.open_count + len(self._joining) <= count:
                 return
             await self._changed.wait()
 
-    def _is_first(self, index: int) -> bool:
-        """Tell whether nobody waits for this task's file yet; from now on it does."""
-        waiting = self._speaking[self._names[index]]
-        waiting.add(index)
-        return len(waiting) == 1
+    async def _sounds_of(self, index: int, whole: TaskItem) -> AsyncIterator[tuple[int, TaskItem]]:
+        """Hand out the segments of a task that nobody has spoken and nobody is speaking."""
+        sound = Sound.of(whole, self._kept.name_of)
+        names = {name for name, _ in sound.segments}
+        if sound.is_joined:
+            self._known |= await self._kept.find(names - self._known.keys())
+        is_whole = sound.name in self._known
+        task = _Task(index, sound, set() if is_whole else names - self._known.keys())
+        self._finish(task)
+        for name, segment in dict(sound.segments).items():
+            if task.is_over or name not in task.missing:
+                continue
+            if name in self._numbers:
+                self._sounds[self._numbers[name]].waiting.append(task)
+                continue
+            number = self._numbers[name] = self._next_number
+            self._next_number += 1
+            self._sounds[number] = _Sound(name, segment, [task])
+            yield number, segment
+            await self._until_open(SEGMENTS_AHEAD_MAX - 1)
+
+    def _finish(self, task: _Task) -> None:
+        """Give a task its audio when no segment of it is missing any more."""
+        if task.is_over or task.missing:
+            return
+        task.is_over = True
+        kept = self._known.get(task.sound.name)
+        if kept is not None and task.sound.task.subtitles is None:
+            self._settle(task, kept)
+        else:
+            joining = asyncio.create_task(self._join(task))
+            self._joining.add(joining)
+            joining.add_done_callback(self._joined)
+
+    def _joined(self, joining: asyncio.Task[None]) -> None:
+        self._joining.discard(joining)
+        if not joining.cancelled():
+            self._bug = self._bug or joining.exception()
+        self._changed.set()
+
+    async def _join(self, task: _Task) -> None:
+        """Make a task's file of those of its segments, and its subtitles."""
+        sound, subtitles_as = task.sound, None
+        try:
+            kept = self._known.get(sound.name) or await self._kept.join(sound)
+            self._known[sound.name] = kept
+            if sound.task.subtitles is not None:
+                subtitles_as = (await self._kept.subtitle(sound, self._known)).name
+        except VolcengineError as error:
+            self._fail(task, error)
+        else:
+            self._settle(task, kept, subtitles_as=subtitles_as)
+
+    def _settle(self, task: _Task, kept: Kept, *, subtitles_as: str | None = None) -> None:
+        outcome = _found(task.index, task.sound.task, kept, bought_characters=task.bought_characters)
+        self._chunk_of(task.index).settle(replace(outcome, subtitles_as=subtitles_as))
+        self.spoken_count += 1
+
+    def _fail(self, task: _Task, error: VolcengineError) -> None:
+        """End a task with an error, or leave it to a later slice."""
+        task.is_over = True
+        chunk, text = self._chunk_of(task.index), task.sound.task.text
+        if error.retryable or isinstance(error, LoginRejectedError):
+            if isinstance(error, StoreError):
+                self.stop(error)  # what can't be kept is not bought
+            chunk.left.discard(task.index)
+            self.put_off_count += 1
+            self.trouble = error
+        else:
+            chunk.settle(failed_outcome(task.index, task.sound.task, error, characters=characters_billed(text)))
+            self.failed_count += 1
 
     def _chunk_of(self, index: int) -> _Chunk:
         return self._chunks[index // JOB_CHUNK_TASKS]
@@ -194,11 +309,14 @@ class JobWork:
         names = {index: self._kept.name_of(tasks[index]) for index in chunk.left}
         found = await self._kept.find(sorted(set(names.values())))
         for index, name in names.items():
-            kept = self._spoken.get(name) or found.get(name)
-            if kept is not None:
-                chunk.settle(_found(index, tasks[index], kept, is_bought=False))
+            kept = self._known.get(name) or found.get(name)
+            if kept is None:
+                continue
+            if tasks[index].subtitles is not None:
+                self._known[name] = kept
+            else:
+                chunk.settle(_found(index, tasks[index], kept))
                 self.spoken_count += 1
-        self._names.update(names)
         self._chunks[number] = chunk
         return chunk
 
@@ -214,7 +332,7 @@ class JobWork:
                     await self._write(chunk)
                 if chunk.is_whole and not chunk.is_new:
                     self._whole[chunk.number] = chunk.summed_up()
-                    self._forget(chunk)
+                    del self._chunks[chunk.number]
             while self._next_whole in self._whole:
                 await self._on_whole(self._whole[self._next_whole])
                 del self._whole[self._next_whole]
@@ -236,18 +354,13 @@ class JobWork:
             await self._files.put(outcomes_file(self._job.job_id, chunk.number), written_outcomes(outcomes))
             chunk.is_new = len(outcomes) < len(chunk.outcomes)
 
-    def _forget(self, chunk: _Chunk) -> None:
-        del self._chunks[chunk.number]
-        for index in chunk.tasks:
-            self._names.pop(index, None)
 
-
-def _found(index: int, task: TaskItem, kept: Kept, *, is_bought: bool) -> Outcome:
+def _found(index: int, task: TaskItem, kept: Kept, *, bought_characters: int = 0) -> Outcome:
     return Outcome(
         index=index,
         task_id=name_of(task, index),
         characters=characters_billed(task.text),
         kept_as=kept.name,
         duration_ms=kept.duration_ms,
-        is_bought=is_bought,
+        bought_characters=bought_characters,
     )

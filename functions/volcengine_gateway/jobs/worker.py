@@ -17,7 +17,7 @@ from volcengine_client.errors import (
     StoreError,
     VolcengineError,
 )
-from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS
+from volcengine_client.limits import JOB_STALL_WAIT_MAX_MS, JOB_WATCH_MS, SLICE_MARGIN_MS
 from volcengine_client.pool.holder import Terms
 from volcengine_client.products import speak_by_product
 from volcengine_client.speech.route import counter_of
@@ -132,7 +132,7 @@ class Worker:
             await announce(self._store, over)
             return True
         speaker = CountedSpeaker(self._voice.speaker(account.login))
-        work = await self._speak(job, account, keyring, speaker, slice_ms=slice_ms)
+        work = await self._speak(job, account, keyring, speaker, slice_ms=slice_ms, claim_ms=claim_ms)
         trouble = await self._lasting(work.trouble, account, keyring)
         ended = await self._store.change(
             job_id,
@@ -166,7 +166,9 @@ class Worker:
             wait_ms = busy_ms(job, worker_id=worker_id, now_ms=self._clock.wall_ms()) + AGAIN_MS
             await self._store.queue.send(job_id, delay_ms=min(wait_ms, JOB_STALL_WAIT_MAX_MS))
 
-    async def _speak(self, job: Job, account: Account, keyring: Keyring, speaker: Speaker, *, slice_ms: int) -> JobWork:
+    async def _speak(
+        self, job: Job, account: Account, keyring: Keyring, speaker: Speaker, *, slice_ms: int, claim_ms: int
+    ) -> JobWork:
         """Speak what the slice has time for."""
 
         async def note(whole: Whole) -> None:
@@ -175,7 +177,8 @@ class Worker:
         nonce = "" if job.is_cached else job.job_id
         kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key, nonce=nonce)
         work = JobWork(job, files=self._store.files, kept=kept, on_whole=note)
-        deadline_at_ms = self._clock.monotonic_ms() + slice_ms
+        began_at_ms = self._clock.monotonic_ms()
+        deadline_at_ms = began_at_ms + slice_ms
         if job.deadline_at_ms is not None:
             left_ms = job.deadline_at_ms - self._clock.wall_ms()
             deadline_at_ms = min(deadline_at_ms, self._clock.monotonic_ms() + max(0, left_ms))
@@ -202,6 +205,8 @@ class Worker:
         watching = asyncio.create_task(self._watch(job.job_id, work))
         try:
             await speaking
+            spent_ms = self._clock.monotonic_ms() - began_at_ms
+            await work.end(within_ms=max(0, claim_ms - SLICE_MARGIN_MS // 2 - spent_ms))
         finally:
             self._works.discard(work)
             watching.cancel()

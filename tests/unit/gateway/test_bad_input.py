@@ -139,19 +139,16 @@ async def test_a_body_that_is_not_the_base64_it_claims_to_be_is_refused() -> Non
     assert_nothing_was_called(bench)
 
 
-async def test_a_text_is_measured_in_bytes_and_the_bound_is_named() -> None:
+async def test_a_text_is_measured_in_characters_and_the_bound_is_named() -> None:
     bench = Bench()
-    longest = "好" * 341
 
-    fits = await bench.post({"tasks": [{"text": longest}]})
-    told = await bench.post({"tasks": [{"text": "fine"}, {"text": longest + "好"}]})
+    told = await bench.post({"tasks": [{"text": "fine"}, {"text": "好" * 100_001}]})
 
-    assert fits.status == 200
     assert told.status == 422
     field = fields_of(told)["tasks[1].text"]
-    assert field["bound"] == 1_024
-    assert "1024 bytes of UTF-8, it has 1026" in field["message"]
-    assert len(bench.voice.spoken) == 1
+    assert field["bound"] == 100_000
+    assert "100000 characters, it has 100001" in field["message"]
+    assert_nothing_was_called(bench)
 
 
 async def test_bounds_are_told_apart_from_the_sentence() -> None:

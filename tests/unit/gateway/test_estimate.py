@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.gateway import ADMIN_KEY, event
 from tests.support.jobs import Workshop
+from tests.support.long_texts import long_task, sentences
 from volcengine_client.limits import LOOK_RESERVE_MS, STORE_REQUESTS_MAX
 
 TASKS = [
@@ -78,3 +79,21 @@ async def test_a_wish_that_is_neither_true_nor_false_is_refused(tmp_path: Path) 
 
     assert told.status == 422
     assert not workshop.voice.spoken
+
+
+async def test_a_long_text_is_estimated_by_its_segments(tmp_path: Path) -> None:
+    """What is known of it is saved, and a segment that comes twice is called once."""
+    workshop = Workshop(tmp_path, limit=2)
+    bench = workshop.bench()
+    tasks = [
+        {"text": long_task(2).text, "encoding": "pcm"},
+        {"text": long_task(6).text, "encoding": "pcm"},
+        {"text": long_task(3, first=4).text, "encoding": "pcm"},
+    ]
+    await bench.post({"tasks": tasks[:1]})
+    asked = event("POST", "/generate-batch", body=json.dumps({"tasks": tasks}), admin_key=ADMIN_KEY)
+    told = await bench.ask({**asked, "rawQueryString": "dry_run=true"})
+
+    assert (told.said["tasks"], told.said["calls"], told.said["saved"]) == (3, 5, 1)
+    assert told.said["characters"]["bought"] == sum(map(len, sentences(5, first=2)))
+    assert told.said["characters"]["saved"] == sum(map(len, sentences(2))) * 2 + sum(map(len, sentences(2, first=4)))

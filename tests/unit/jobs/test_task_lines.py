@@ -7,7 +7,7 @@ import json
 import pytest
 
 from volcengine_client.errors import InvalidRequestError
-from volcengine_client.limits import JOB_TASKS_MAX, TEXT_BYTES_MAX, UPLOAD_LINE_BYTES_MAX
+from volcengine_client.limits import JOB_TASKS_MAX, TEXT_CHARACTERS_MAX, UPLOAD_LINE_BYTES_MAX
 from volcengine_gateway.jobs.chunks import read_tasks
 from volcengine_gateway.jobs.task_lines import TaskLines
 
@@ -31,7 +31,7 @@ def chunks_of(content: bytes, *, piece_bytes: int = 1 << 20) -> list[list[str]]:
 
 def refusal_of(content: bytes) -> InvalidRequestError:
     with pytest.raises(InvalidRequestError) as caught:
-        chunks_of(content, piece_bytes=7)
+        chunks_of(content, piece_bytes=max(7, len(content) // 1_000))
     return caught.value
 
 
@@ -77,16 +77,16 @@ def test_whole_chunks_leave_no_empty_one_behind() -> None:
 
 
 def test_the_longest_text_fits_into_a_line_however_it_is_escaped() -> None:
-    escaped = "".join(f"\\u{ord('x'):04x}" for _ in range(TEXT_BYTES_MAX))
+    escaped = "".join(f"\\u{ord('x'):04x}" for _ in range(TEXT_CHARACTERS_MAX))
 
-    assert chunks_of(f'{{"text":"{escaped}"}}\n'.encode()) == [["x" * TEXT_BYTES_MAX]]
+    assert chunks_of(f'{{"text":"{escaped}"}}\n'.encode()) == [["x" * TEXT_CHARACTERS_MAX]]
 
 
 @pytest.mark.parametrize(
     ("broken", "field", "part"),
     [
         (b'{"text": ""}', ".text", "not be empty"),
-        (b'{"text": "' + b"x" * 1_025 + b'"}', ".text", "at most 1024 bytes"),
+        pytest.param(b'{"text": "' + b"x" * 100_001 + b'"}', ".text", "at most 100000 characters", id="long text"),
         (b'{"text": "a", "speed": 9}', ".speed", "less than or equal to 3"),
         (b'{"text": "a", "txet": "b"}', ".txet", "Unknown field"),
         (b'{"text": "a", "task_id": 7}', ".task_id", "string"),
@@ -101,7 +101,9 @@ def test_the_longest_text_fits_into_a_line_however_it_is_escaped() -> None:
         (b'{"text": "\xff"}', "", "not UTF-8"),
         ('{"text": "\u4f60"}'.encode("utf-16"), "", "UTF-8"),
         (b'{"text": "\\ud800"}', "", "Invalid JSON"),
-        (b'{"text": "' + b"x" * UPLOAD_LINE_BYTES_MAX + b'"}', "", "at most 16,384 bytes"),
+        pytest.param(
+            b'{"text": "' + b"x" * UPLOAD_LINE_BYTES_MAX + b'"}', "", "at most 1,300,000 bytes", id="long line"
+        ),
     ],
 )
 def test_a_broken_line_is_named_with_its_field(broken: bytes, field: str, part: str) -> None:

@@ -14,8 +14,10 @@ from tests.support.jobs import DAY_MS
 from volcengine_client.clock import SystemClock
 from volcengine_client.errors import StoreError
 from volcengine_client.limits import UPLOAD_URL_MS
-from volcengine_gateway.jobs.aws import DynamoDBJobTable, Requests, S3Files, store_of
+from volcengine_gateway.jobs.aws import DynamoDBJobTable, store_of
 from volcengine_gateway.jobs.job import Job
+from volcengine_gateway.jobs.requests import Requests
+from volcengine_gateway.jobs.s3 import S3Files
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.settings import JobSettings
 

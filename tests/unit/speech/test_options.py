@@ -15,6 +15,7 @@ from volcengine_client.speech.sound import shape_of
 from volcengine_client.speech.voices import BIG, BIG_2, CLONE, CLONE_2, Family
 
 TEXT = "你好。"
+SSML = f"<speak>{TEXT}</speak>"
 BIG_VOICE = "zh_female_shuangkuaisisi_moon_bigtts"
 NEW_VOICE = "zh_female_vv_uranus_bigtts"
 
@@ -75,9 +76,9 @@ def test_the_model_is_told_when_it_was_named() -> None:
 
 @pytest.mark.parametrize("family", [BIG, CLONE])
 def test_ssml_and_times_have_fields_of_their_own_in_the_first_generation(family: Family) -> None:
-    told = params(family, text_type="ssml", subtitles="json")
+    told = v3_params(TaskItem(None, SSML, NEW_VOICE, text_type="ssml", subtitles="json"), family, None)
 
-    assert told["ssml"] == TEXT
+    assert told["ssml"] == SSML
     assert "text" not in told
     assert told["audio_params"]["enable_timestamp"] is True
 
@@ -85,8 +86,8 @@ def test_ssml_and_times_have_fields_of_their_own_in_the_first_generation(family:
 @pytest.mark.parametrize(
     ("task", "reason"),
     [
-        (TaskItem(None, TEXT, NEW_VOICE, text_type="ssml"), "SSML does not work with seed-tts-2.0 voices"),
-        (TaskItem(None, TEXT, "S_mine", text_type="ssml"), "SSML does not work with cloned (2.0) voices"),
+        (TaskItem(None, SSML, NEW_VOICE, text_type="ssml"), "SSML does not work with seed-tts-2.0 voices"),
+        (TaskItem(None, SSML, "S_mine", text_type="ssml"), "SSML does not work with cloned (2.0) voices"),
         (TaskItem(None, TEXT, NEW_VOICE, speed=0.4), "The speed of seed-tts-2.0 voices should be from 0.5 to 2"),
         (TaskItem(None, TEXT, NEW_VOICE, speed=2.1), "from 0.5 to 2"),
         (TaskItem(None, TEXT, NEW_VOICE, volume=0.1), "The volume of seed-tts-2.0 voices should be from 0.5 to 2"),
@@ -109,9 +110,9 @@ def test_nothing_readable_is_refused_on_v3_too() -> None:
 
 
 def test_every_wish_that_shapes_the_sound_is_in_its_shape() -> None:
-    plain = TaskItem(None, TEXT, NEW_VOICE)
+    plain, asked_with_subtitles = TaskItem(None, SSML, NEW_VOICE), TaskItem(None, SSML, NEW_VOICE, subtitles="srt")
     others = [
-        TaskItem(None, TEXT, NEW_VOICE, **wish)
+        TaskItem(None, SSML, NEW_VOICE, **wish)
         for wish in (
             {"encoding": "wav"},
             {"sample_rate": 48_000},
@@ -124,10 +125,10 @@ def test_every_wish_that_shapes_the_sound_is_in_its_shape() -> None:
             {"text_type": "ssml"},
             {"model": "en"},
             {"resource_id": "en"},
-            {"subtitles": "srt"},
         )
     ]
     shapes = [tuple(shape_of(task)) for task in (plain, *others)]
 
     assert len(set(shapes)) == len(shapes)
-    assert shapes[0] == (NEW_VOICE, TEXT, "mp3", None, None, None, None, None)
+    assert shapes[0] == (NEW_VOICE, SSML, "mp3", None, None, None, None, None)
+    assert shape_of(asked_with_subtitles) == shape_of(plain), "the same sound is not bought again for them"

@@ -347,8 +347,8 @@ async def test_an_account_with_only_an_api_key_has_no_v1(upstream: ScriptedUpstr
 
 
 async def test_further_wishes_reach_their_fields(upstream: ScriptedUpstream, v1: V1) -> None:
-    big = "zh_female_shuangkuaisisi_moon_bigtts"
-    await spoken(v1, TaskItem(None, TEXT, language="pt-BR", silence_ms=500, text_type="ssml", subtitles="srt"))
+    big, ssml = "zh_female_shuangkuaisisi_moon_bigtts", f"<speak>{TEXT}</speak>"
+    await spoken(v1, TaskItem(None, ssml, language="pt-BR", silence_ms=500, text_type="ssml", subtitles="srt"))
     await spoken(v1, TaskItem(None, TEXT, big, language="zh-cn", silence_ms=0, model="seed-tts-1.1"))
     small, big_one = (request.said for request in upstream.requests)
 

@@ -11,6 +11,7 @@ from typing import Any
 from volcengine_client.errors import LoginRejectedError, VolcengineError
 from volcengine_client.limits import ADDRESS_BYTES, ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.segments import Whole
 from volcengine_client.speech.audio import audio_bytes_expected
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
@@ -41,6 +42,10 @@ class Outcomes:
         """Hand out all tasks."""
         for numbered in enumerate(self._tasks):
             yield numbered
+
+    def is_wanted(self, index: int) -> bool:
+        """Tell whether task *index* has no outcome yet."""
+        return index not in self._outcomes
 
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         """Give task *index* its outcome."""
@@ -81,7 +86,13 @@ class Outcomes:
         if isinstance(outcome, VolcengineError):
             return TaskResult(**about, error=TaskError.of(outcome))
         audio_base64 = base64.b64encode(outcome.audio).decode()
-        return TaskResult(**about, audio_base64=audio_base64, duration_ms=outcome.duration_ms, bought=True)
+        return TaskResult(
+            **about,
+            audio_base64=audio_base64,
+            duration_ms=outcome.duration_ms,
+            bought=True,
+            subtitles=outcome.subtitles,
+        )
 
 
 class AnswerRoom:
@@ -103,19 +114,34 @@ class AnswerRoom:
         self._spent = sum(RESULT_BYTES + 6 * len(task.task_id or "") for task in tasks)
         self._reserved = 0
         self._reserved_count = 0
+        self._promised: dict[Whole, int] = {}  # bytes for the segments of begun tasks that no call has yet
         self._waiting_count = 0
         self._file_count = 0
         self._largest_share = 0.0
         self._changed = asyncio.Event()
 
     @asynccontextmanager
-    async def reserved(self, task: TaskItem) -> AsyncIterator[bool]:
-        """Keep room for the audio of *task*; False when it might not fit even once all others are in."""
-        await self._until_it_may_fit(task)
-        if not self._fits(task):
+    async def reserved(self, task: TaskItem, *, of: Whole | None = None) -> AsyncIterator[bool]:
+        """Keep room for the audio of *task*; False when it might not fit even once all others are in.
+
+        When *task* is a segment *of* a longer one, the first of them gets room only if all of them would fit, and room
+        is promised to the others: none is bought whose task could not be answered.
+        """
+        if of is None or len(of.segments) == 1:
+            has_room = await self._has_room_for([task])
+        elif of in self._promised:
+            has_room = True
+        else:
+            has_room = await self._has_room_for(of.segments)
+            if has_room:
+                self._promised[of] = sum(map(self._expected, of.segments))
+        if not has_room:
             yield False
             return
         expected = self._expected(task)
+        if of is not None and of in self._promised:
+            expected = min(expected, self._promised[of])
+            self._promised[of] -= expected
         self._reserved += expected
         self._reserved_count += 1
         self.on_change()
@@ -124,17 +150,28 @@ class AnswerRoom:
         finally:
             self._reserved -= expected
             self._reserved_count -= 1
+            if of is not None and of in self._promised:
+                self._keep_promise(of, task, expected)
             self._changed.set()
 
-    async def _until_it_may_fit(self, task: TaskItem) -> None:
+    def _keep_promise(self, whole: Whole, segment: TaskItem, expected: int) -> None:
+        """Leave a task that goes on the room that a segment had which has to be tried again."""
+        if whole.is_over:
+            del self._promised[whole]
+        elif not any(whole.segments[place] is segment for place in whole.spoken):
+            self._promised[whole] += expected
+
+    async def _has_room_for(self, tasks: Sequence[TaskItem]) -> bool:
+        """Wait until *tasks* fit, or nothing that is under way could make it so."""
         self._waiting_count += 1
         try:
-            while not self._fits(task) and self._reserved:
+            while not self._fits(tasks) and self._reserved:
                 self.on_change()
                 self._changed.clear()
                 await self._changed.wait()
         finally:
             self._waiting_count -= 1
+        return self._fits(tasks)
 
     def callable_count(self, open_count: int) -> int:
         """Return for how many of the open tasks there may be a call now: all, unless some wait for room."""
@@ -146,8 +183,11 @@ class AnswerRoom:
         self._file_count += 1
         self._largest_share = max(self._largest_share, audio_bytes / audio_bytes_expected(task))
 
-    def _fits(self, task: TaskItem) -> bool:
-        return self._bytes_max is None or self._spent + self._reserved + self._expected(task) <= self._bytes_max
+    def _fits(self, tasks: Sequence[TaskItem]) -> bool:
+        if self._bytes_max is None:
+            return True
+        taken = self._spent + self._reserved + sum(self._promised.values())
+        return taken + sum(map(self._expected, tasks)) <= self._bytes_max
 
     def _expected(self, task: TaskItem) -> int:
         has_learned = self._file_count >= ANSWER_LEARNED_AFTER

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from volcengine_client.answer import AnswerRoom, Outcomes
 from volcengine_client.clock import Clock
@@ -24,8 +24,10 @@ from volcengine_client.errors import (
 )
 from volcengine_client.models import BatchResponse, Characters, PoolReport, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
+from volcengine_client.segments import Segment, Segments, segment_count
 from volcengine_client.speech.retry import wait_before_retry_ms
-from volcengine_client.speech.v1 import Speaker, Speech
+from volcengine_client.speech.speaker import Speaker
+from volcengine_client.speech.speech import Speech
 from volcengine_client.work import Work
 
 
@@ -59,7 +61,7 @@ async def speak_batch(
     """
     outcomes = Outcomes(tasks)
     room = AnswerRoom(tasks, answer_bytes_max)
-    terms = replace(terms, hold_max=min(terms.hold_max, len(tasks)))
+    terms = replace(terms, hold_max=segment_count(tasks, enough=terms.hold_max))
     pool_report = await speak(
         outcomes, speaker=speaker, pool=pool, terms=terms, clock=clock, deadline_at_ms=deadline_at_ms, room=room
     )
@@ -83,32 +85,23 @@ async def speak(
     Raises:
         Whatever `work.tasks` raises, but for errors of ours, which become the outcome of what is left.
     """
-    batch = _Batch(work, speaker, pool, Deadline(deadline_at_ms, clock=clock), room or AnswerRoom((), None))
+    batch = _Batch(Segments(work), speaker, pool, Deadline(deadline_at_ms, clock=clock), room or AnswerRoom((), None))
     async with Holder(pool, terms, leave_by_ms=deadline_at_ms) as holder:
         await batch.run(holder, worker_count=terms.hold_max)
     limit = terms.limit if pool.snapshot is None or pool.snapshot.limit is None else pool.snapshot.limit
     return PoolReport(limit=limit.n, waited_ms=holder.waited_ms)
 
 
-@dataclass(slots=True)
-class _Segment:
-    """A piece of work for one call, and how often it was tried."""
-
-    index: int
-    task: TaskItem
-    attempt_count: int = 0
-
-
 class _Batch:
     """The work of one batch: segments that wait for a slot, calls under way, outcomes."""
 
-    def __init__(self, work: Work, speaker: Speaker, pool: Pool, deadline: Deadline, room: AnswerRoom) -> None:
-        self._work = work
+    def __init__(self, segments: Segments, speaker: Speaker, pool: Pool, deadline: Deadline, room: AnswerRoom) -> None:
+        self._segments = segments
         self._speaker = speaker
         self._pool = pool
         self._deadline = deadline
         self._room = room
-        self._ready: asyncio.Queue[_Segment] = asyncio.Queue()
+        self._ready: asyncio.Queue[Segment] = asyncio.Queue()
         self._calling: set[asyncio.Task[None]] = set()
         self._is_all_handed_out = False
         self._closed_by: VolcengineError | None = None
@@ -133,13 +126,13 @@ class _Batch:
                 if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                     raise end
         late = NoSlotInTimeError("no slot came in time, so nothing was bought; ask again", retry_after_ms=1_000)
-        self._work.settle_rest(self._closed_by or holder.trouble or late)
+        self._segments.settle_rest(self._closed_by or holder.trouble or late)
 
     async def _hand_out(self, holder: Holder) -> None:
-        """Line up the tasks as they come."""
+        """Line up the segments of the tasks as they come."""
         try:
-            async for index, task in self._work.tasks():
-                self._ready.put_nowait(_Segment(index, task))
+            async for segment in self._segments.each():
+                self._ready.put_nowait(segment)
                 self._tell_want(holder)
         except VolcengineError as error:
             self._close(error)
@@ -166,7 +159,10 @@ class _Batch:
         assert worker is not None
         while not self._closed.is_set():
             segment = await self._ready.get()
-            async with self._room.reserved(segment.task) as has_room:
+            if not self._segments.is_wanted(segment):
+                self._tell_want(holder)
+                continue
+            async with self._room.reserved(segment.task, of=segment.whole) as has_room:
                 if not has_room:
                     full = AnswerFullError("the answer has no room for this task's audio; ask for it again")
                     self._settle(holder, segment, full)
@@ -180,7 +176,7 @@ class _Batch:
                 finally:
                     self._calling.discard(worker)
 
-    async def _call(self, holder: Holder, segment: _Segment, lease: Lease) -> None:
+    async def _call(self, holder: Holder, segment: Segment, lease: Lease) -> None:
         """Make one attempt; settle the segment, or have it tried again."""
         try:
             speech = await self._speaker.speak(
@@ -189,7 +185,7 @@ class _Batch:
         except LeaseLostError:
             self._ready.put_nowait(segment)
         except asyncio.CancelledError:
-            self._work.settle(segment.index, _cut())
+            self._segments.settle(segment, _cut())
             raise
         except VolcengineError as error:
             segment.attempt_count += 1
@@ -201,7 +197,7 @@ class _Batch:
             lease.ended(is_spoken=True)
             self._settle(holder, segment, speech)
 
-    async def _retry_or_settle(self, holder: Holder, segment: _Segment, error: VolcengineError) -> None:
+    async def _retry_or_settle(self, holder: Holder, segment: Segment, error: VolcengineError) -> None:
         wait_ms = wait_before_retry_ms(error, attempt=segment.attempt_count, chance=random.random())
         left_ms = self._deadline.left_to_start_ms(self._pool.call_time_ms())
         if wait_ms is None or (left_ms is not None and wait_ms >= left_ms):
@@ -216,13 +212,13 @@ class _Batch:
         else:
             asyncio.get_running_loop().call_later(wait_ms / 1_000, self._ready.put_nowait, segment)
 
-    def _settle(self, holder: Holder, segment: _Segment, outcome: Speech | VolcengineError) -> None:
-        self._work.settle(segment.index, outcome)
+    def _settle(self, holder: Holder, segment: Segment, outcome: Speech | VolcengineError) -> None:
+        self._segments.settle(segment, outcome)
         self._tell_want(holder)
 
     def _tell_want(self, holder: Holder) -> None:
-        holder.want(self._room.callable_count(self._work.open_count))
-        if self._is_all_handed_out and not self._work.open_count:
+        holder.want(self._room.callable_count(self._segments.open_count))
+        if self._is_all_handed_out and not self._segments.open_count:
             self._closed.set()
 
     def _close(self, error: VolcengineError) -> None:

@@ -24,6 +24,7 @@ from volcengine_client.errors import CredentialsError, InvalidRequestError, Logi
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
     CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
     DEFAULT_TIMES,
     JOB_TASKS_MAX,
     RESULTS_WAITING_MAX,
@@ -208,10 +209,11 @@ class VolcengineConcurrentTTS(InBackground):
 
     async def _speak(self, work: Arrivals) -> None:
         if work.task_count:
+            most = work.segment_count(enough=CONCURRENCY_MAX)
             await speak_by_product(
                 work,
                 speaker=AccountSpeaker(self._wire, self._login),
-                counters={name: counter.at_most(work.task_count) for name, counter in self._counters.items()},
+                counters={name: counter.at_most(most) for name, counter in self._counters.items()},
                 product_of=self._product_of,
                 clock=self._clock,
             )

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 # --- what a request may hold -------------------------------------------------
 TASKS_MAX = 1_000  # tasks a batch
-TEXT_BYTES_MAX = 1_024  # bytes of UTF-8 a text: the upstream's own bound (code 3010)
+TEXT_CHARACTERS_MAX = 100_000  # characters a text
+SEGMENT_BYTES_MAX = 1_024  # bytes of UTF-8 a call: the upstream's own bound (code 3010)
+SSML_CHARACTERS_MAX = 150  # characters a call of SSML, tags included: the upstream's own bound
 TASK_ID_CHARACTERS_MAX = 128
 VOICE_TYPE_CHARACTERS_MAX = 128
 VOICE_QUERY_CHARACTERS_MAX = 100  # of what is looked for in voices' ids and names
@@ -35,14 +37,15 @@ SERVER_REQUESTS_MAX = 200  # requests in progress, self-hosted
 JOB_TASKS_MAX = 100_000  # tasks a job
 JOB_DEADLINE_MAX_S = 604_800  # the longest that a job may give itself
 JOB_CHUNK_TASKS = 100  # tasks that are read, and noted as finished, together
+SEGMENTS_AHEAD_MAX = 200  # segments of a job that are handed out at once
 JOB_PAGE_TASKS = 100  # results a page, unless the caller wants another number ...
 JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
 JOBS_LISTED_MAX = 100  # jobs a list
 JOBS_LOOKED_AT_MAX = 1_000  # jobs that are looked at for a list; of some kinds there may be few among them
 AUDIO_URL_MS = 3_600_000  # how long an address of an audio file is good
 
-UPLOAD_BYTES_MAX = 128 * 1024 * 1024  # bytes a list of tasks that is uploaded: the most tasks, each with a long text
-UPLOAD_LINE_BYTES_MAX = 16 * 1024  # bytes a line of it: the longest text, every character escaped, and room
+UPLOAD_BYTES_MAX = 128 * 1024 * 1024  # bytes a list of tasks that is uploaded: the most tasks, a whole call's text each
+UPLOAD_LINE_BYTES_MAX = 1_300_000  # bytes a line of it: the longest text, every character escaped, and room
 UPLOAD_URL_MS = 3_600_000  # how long an address to upload to is good
 UPLOAD_MAX_MS = 900_000  # how long an upload may take, self-hosted
 UPLOAD_PART_BYTES = 4 * 1024 * 1024  # bytes of a list that are read at once
@@ -226,7 +229,7 @@ CALLBACK_TRIED_MS = (
 assert CALLBACK_WAIT_MS << (CALLBACK_DOUBLINGS - 1) <= CALLBACK_WAIT_MAX_MS < CALLBACK_WAIT_MS << CALLBACK_DOUBLINGS
 assert 86_400_000 <= CALLBACK_TRIED_MS < 86_400_000 + CALLBACK_WAIT_MAX_MS  # a receiver may be down over night
 assert CALLBACK_WAIT_MS < CALLBACK_WAIT_MAX_MS <= 900_000
-assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_BYTES_MAX
-assert UPLOAD_PART_BYTES >= 2 * JOB_CHUNK_TASKS * UPLOAD_LINE_BYTES_MAX  # each part read is a step forward
-assert UPLOAD_BYTES_MAX >= JOB_TASKS_MAX * (TEXT_BYTES_MAX + 256)
+assert UPLOAD_LINE_BYTES_MAX >= 12 * TEXT_CHARACTERS_MAX
+assert UPLOAD_PART_BYTES > UPLOAD_LINE_BYTES_MAX
+assert UPLOAD_BYTES_MAX >= JOB_TASKS_MAX * (SEGMENT_BYTES_MAX + 256)
 assert CALLBACK_RESOLVE_MAX_MS < CALLBACK_SEND_MAX_MS

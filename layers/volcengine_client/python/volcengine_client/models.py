@@ -38,14 +38,16 @@ from volcengine_client.limits import (
     SILENCE_MAX_MS,
     SPEED_MAX,
     SPEED_MIN,
+    SSML_CHARACTERS_MAX,
     TASK_ID_CHARACTERS_MAX,
     TASKS_MAX,
-    TEXT_BYTES_MAX,
+    TEXT_CHARACTERS_MAX,
     UPLOAD_BYTES_MAX,
     VOICE_TYPE_CHARACTERS_MAX,
     VOLUME_MAX,
     VOLUME_MIN,
 )
+from volcengine_client.speech.ssml import ssml_segments_of
 
 APP_PATTERN = re.compile(r"[A-Za-z0-9._-]+")
 REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
@@ -85,23 +87,23 @@ def _printable(value: str) -> str:
 
 
 def _spoken(text: str) -> str:
-    """Hold the upstream's bound on a text, which counts bytes, not characters."""
+    """Take what can be spoken, in segments where it is long."""
     if not text.strip():
         raise PydanticCustomError("text_empty", "Text is required and should not be empty")
     if REPLACEMENT in text:
         raise PydanticCustomError(
             "text_unicode", "Text should be valid UTF-8; it holds U+FFFD, which stands for bytes that were not"
         )
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as exc:
-        raise PydanticCustomError("text_unicode", "Text should be valid Unicode, without lone surrogates") from exc
-    if size > TEXT_BYTES_MAX:
+    if len(text) > TEXT_CHARACTERS_MAX:
         raise PydanticCustomError(
             "text_too_long",
-            "Text should have at most {bound} bytes of UTF-8, it has {size}; split it at a sentence end",
-            {"bound": TEXT_BYTES_MAX, "size": size},
+            "Text should have at most {bound} characters, it has {size}; make several tasks of it",
+            {"bound": TEXT_CHARACTERS_MAX, "size": len(text)},
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise PydanticCustomError("text_unicode", "Text should be valid Unicode, without lone surrogates") from exc
     return text
 
 
@@ -154,7 +156,11 @@ Printable = Checked(_printable, {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 Shown = Checked(_printable, {"pattern": "^[!-~]*$"})  # in a header; what else is none is the gateway's 400
 Spoken = Checked(
     _spoken,
-    {"minLength": 1, "maxLength": TEXT_BYTES_MAX, "pattern": r"^[^\ufffd]*[^\s\u001c-\u001f\u0085\ufffd][^\ufffd]*$"},
+    {
+        "minLength": 1,
+        "maxLength": TEXT_CHARACTERS_MAX,
+        "pattern": r"^[^\ufffd]*[^\s\u001c-\u001f\u0085\ufffd][^\ufffd]*$",
+    },
 )
 FileName = Checked(_file_name, {"pattern": r'^[^<>:"/\\|?*\u0000-\u001f\u007f-\u009f]+$'})
 
@@ -165,7 +171,7 @@ class TaskItem:
 
     Attributes:
         task_id: The caller's name for the task; may repeat, since results come in input order.
-        text: 1 to 1,024 bytes of UTF-8; JSON callers may say `prompt` instead.
+        text: 1 to 100,000 characters; JSON callers may say `prompt` instead. A long one is spoken in segments.
         voice_type: The id of an official or cloned voice.
         output_filename: A bare file name, for the caller's own use; one that ends like another encoding is refused.
         encoding: How the audio is to be encoded; left out, as the file name ends, else mp3.
@@ -176,7 +182,8 @@ class TaskItem:
         emotion: A style that the voice knows.
         language: What the text is to be read as, in the upstream's words.
         silence_ms: Silence after the text, 0 to 30,000; None leaves the upstream's default.
-        text_type: Whether the text is spoken as it stands, or is SSML.
+        text_type: Whether the text is spoken as it stands, or is SSML: one `<speak>` element, each child of which has
+            at most 150 characters.
         model: The version of the voice's model; None leaves it to the voice.
         resource_id: The product that speaks, when the voice's id does not say which.
         subtitles: Wanted beside the audio, in this form; None: none.
@@ -222,6 +229,16 @@ class TaskItem:
         if "prompt" in given and "text" in given:
             raise _refused_field("text", PydanticCustomError("text_twice", "Give text or prompt, not both"))
         return _encoded_as_named({("text" if name == "prompt" else name): value for name, value in given.items()})
+
+    @model_validator(mode="after")
+    def _sound_ssml(self) -> TaskItem:
+        """Refuse SSML that could not be cut where it is too long for a call."""
+        if self.text_type == "ssml":
+            try:
+                ssml_segments_of(self.text, characters_max=SSML_CHARACTERS_MAX)
+            except ValueError as exc:
+                raise _refused_field("text", PydanticCustomError("ssml", "{reason}", {"reason": str(exc)})) from None
+        return self
 
 
 class Credentials(BaseModel):
@@ -348,6 +365,10 @@ class TaskError(BaseModel):
         return cls(code=error.code, message=error.message, retryable=error.retryable)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class TaskResult(BaseModel):
     """What became of a task: audio or an error, never neither (I4).
 
@@ -360,6 +381,8 @@ class TaskResult(BaseModel):
         bought: Whether it was spoken for this task; False: it was found, or there is none.
         pending: It is being spoken still, by the job that the answer names.
         error: Why there is no audio; None when there is, or will be.
+        subtitles: Where the task wanted them and the answer has room; None, and not in JSON: not here.
+        subtitles_url: Where they can be fetched instead; None, and not in JSON: nowhere.
         warning: What else the caller should know, as that nobody knows the voice; None, and not in JSON: nothing.
     """
 
@@ -371,7 +394,9 @@ class TaskResult(BaseModel):
     bought: bool = False
     pending: bool = False
     error: TaskError | None = None
-    warning: Annotated[str | None, Field(exclude_if=lambda warning: warning is None)] = None
+    subtitles: Annotated[str | None, Field(exclude_if=_is_none, repr=False)] = None
+    subtitles_url: Annotated[str | None, Field(exclude_if=_is_none)] = None
+    warning: Annotated[str | None, Field(exclude_if=_is_none)] = None
 
     @model_validator(mode="after")
     def _one_outcome(self) -> TaskResult:

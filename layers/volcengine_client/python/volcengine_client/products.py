@@ -18,6 +18,7 @@ from volcengine_client.clock import Clock
 from volcengine_client.errors import NoSlotInTimeError, VolcengineError
 from volcengine_client.models import BatchResponse, Characters, PoolReport, TaskItem
 from volcengine_client.pool.holder import Pool, Terms
+from volcengine_client.segments import Whole
 from volcengine_client.speech.speaker import Speaker
 from volcengine_client.speech.speech import Speech
 from volcengine_client.work import Work
@@ -35,9 +36,9 @@ class Counter:
     pool: Pool
     terms: Terms
 
-    def at_most(self, task_count: int) -> Counter:
-        """Return the same for a work of so many tasks, which holds no more slots than that."""
-        return replace(self, terms=replace(self.terms, hold_max=min(self.terms.hold_max, task_count)))
+    def at_most(self, call_count: int) -> Counter:
+        """Return the same for a work of so many calls, which holds no more slots than that."""
+        return replace(self, terms=replace(self.terms, hold_max=min(self.terms.hold_max, call_count)))
 
 
 async def speak_by_product(
@@ -268,6 +269,9 @@ class _Part:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def is_wanted(self, index: int) -> bool:
+        return index in self._open and self._whole.is_wanted(index)
+
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         self._open.discard(index)
         self._whole.settle(index, outcome)
@@ -285,8 +289,8 @@ class _RoomOfPart(AnswerRoom):
         self._shared = shared
 
     @asynccontextmanager
-    async def reserved(self, task: TaskItem) -> AsyncIterator[bool]:
-        async with self._shared.reserved(task) as has_room:
+    async def reserved(self, task: TaskItem, *, of: Whole | None = None) -> AsyncIterator[bool]:
+        async with self._shared.reserved(task, of=of) as has_room:
             yield has_room
 
     def callable_count(self, open_count: int) -> int:

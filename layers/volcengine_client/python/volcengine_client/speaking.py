@@ -13,6 +13,7 @@ from typing import Any
 from volcengine_client.background import Background
 from volcengine_client.errors import BatchStoppedError, CredentialsError, LoginRejectedError, VolcengineError
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.segments import segment_count
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
 from volcengine_client.voice_list import warning_of
@@ -48,6 +49,10 @@ class Arrivals:
         """Tasks of the batch."""
         return len(self._tasks)
 
+    def segment_count(self, *, enough: int) -> int:
+        """Return how many calls the batch needs, as far as *enough*."""
+        return segment_count(self._tasks, enough=enough)
+
     # --- as the batch sees it ---------------------------------------------------
 
     @property
@@ -65,6 +70,9 @@ class Arrivals:
 
     def _has_room(self) -> bool:
         return len(self._open) + len(self._settled) + self._is_one_out < self._window
+
+    def is_wanted(self, index: int) -> bool:
+        return index in self._open
 
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         if index in self._open:
@@ -142,7 +150,13 @@ def _result(index: int, task: TaskItem, outcome: Speech | VolcengineError) -> Ta
     if isinstance(outcome, VolcengineError):
         return TaskResult(**about, error=TaskError.of(outcome))
     audio_base64 = base64.b64encode(outcome.audio).decode()
-    return TaskResult(**about, audio_base64=audio_base64, duration_ms=outcome.duration_ms, bought=True)
+    return TaskResult(
+        **about,
+        audio_base64=audio_base64,
+        duration_ms=outcome.duration_ms,
+        bought=True,
+        subtitles=outcome.subtitles,
+    )
 
 
 class Speaking:

@@ -22,6 +22,10 @@ class Work(Protocol):
         """Hand out the tasks, each under its number, as soon as they are at hand."""
         ...
 
+    def is_wanted(self, index: int) -> bool:
+        """Tell whether a task that was handed out still needs an outcome."""
+        ...
+
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         """Give a task its outcome; the first one stands (I4)."""
         ...

@@ -14,7 +14,6 @@ def shape_of(task: TaskItem) -> list[str | int | float | None]:
         "text_type": None if task.text_type == "plain" else task.text_type,
         "model": task.model,
         "resource_id": task.resource_id,
-        "words": True if task.subtitles else None,  # audio that was kept without them would have none
     }
     return [
         task.voice_type,

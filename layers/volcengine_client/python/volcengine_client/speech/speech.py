@@ -25,6 +25,7 @@ class Speech:
         kept_as: The name under which the audio is kept, when `audio` is empty for that.
         billed_characters: As the upstream says; None when it does not.
         words: When each word is heard; None when nobody asked, or the upstream does not say.
+        subtitles: In the form that the task asked for; None: it did not, or this is a segment of it.
     """
 
     audio: bytes = field(repr=False)
@@ -33,3 +34,4 @@ class Speech:
     kept_as: str | None = None
     billed_characters: int | None = None
     words: tuple[Word, ...] | None = field(default=None, repr=False)
+    subtitles: str | None = field(default=None, repr=False)

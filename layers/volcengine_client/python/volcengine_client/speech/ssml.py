@@ -47,6 +47,15 @@ def ssml_segments_of(ssml: str, *, characters_max: int) -> list[str]:
     return ["".join((source.head, *forms[place.start : place.stop], _TAIL)) for place in places]
 
 
+def ssml_text_of(ssml: str) -> str:
+    """Return what is said of SSML that `ssml_segments_of` takes, without its tags."""
+    texts: list[str] = []
+    parser = expat.ParserCreate("utf-8")
+    parser.CharacterDataHandler = texts.append
+    parser.Parse(ssml.encode(), True)  # noqa: FBT003 (it takes no name)
+    return "".join(texts)
+
+
 def _stands_for_child(character: str) -> bool:
     return character in {HEARD_ELEMENT, SENTENCE_ELEMENT, SILENT_ELEMENT}
 
