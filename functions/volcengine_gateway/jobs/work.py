@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from volcengine_client.errors import LoginRejectedError, StoreError, VolcengineError
-from volcengine_client.limits import JOB_CHUNK_TASKS, SEGMENTS_AHEAD_MAX
+from volcengine_client.limits import JOB_CHUNK_TASKS
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
@@ -96,15 +96,16 @@ class _Sound:
 class JobWork:
     """Hands out what has to be spoken of a job's tasks, and writes down what becomes of them.
 
-    No more than two chunks are in memory at once, but for those in which a task was put off. Equal segments are spoken
-    once: the first is handed out, the others get what comes of it. A task of several segments is over when they are
-    joined.
+    Only as many chunks are in memory as the slots need, two at the least, and those in which a task was put off. Equal
+    segments are spoken once: the first is handed out, the others get what comes of it. A task of several segments is
+    over when they are joined.
 
     Args:
         job: As it was when the slice began.
         files: Where its tasks are.
         kept: The account's speech.
         on_whole: Told of each chunk whose tasks all have an outcome, in order.
+        slot_count: Calls that it may have at once; so much is handed out, and more, that none of them has to wait.
 
     Attributes:
         spoken_count: Tasks that got audio.
@@ -114,7 +115,13 @@ class JobWork:
     """
 
     def __init__(
-        self, job: Job, *, files: Files, kept: KeptSpeech, on_whole: Callable[[Whole], Awaitable[None]]
+        self,
+        job: Job,
+        *,
+        files: Files,
+        kept: KeptSpeech,
+        on_whole: Callable[[Whole], Awaitable[None]],
+        slot_count: int = 1,
     ) -> None:
         self.spoken_count = 0
         self.failed_count = 0
@@ -124,6 +131,7 @@ class JobWork:
         self._files = files
         self._kept = kept
         self._on_whole = on_whole
+        self._ahead = max(JOB_CHUNK_TASKS, slot_count)
         self._chunks: dict[int, _Chunk] = {}
         self._sounds: dict[int, _Sound] = {}  # those that are handed out, by number
         self._numbers: dict[str, int] = {}  # the same by name
@@ -151,7 +159,7 @@ class JobWork:
 
     async def tasks(self) -> AsyncIterator[tuple[int, TaskItem]]:
         for number in range(self._job.whole_chunk_count, self._job.chunk_count):
-            await self._until_open(JOB_CHUNK_TASKS - 1)
+            await self._until_open(self._ahead - 1)
             if self.put_off_count >= JOB_CHUNK_TASKS:
                 break
             chunk = await self._load(number)
@@ -238,7 +246,7 @@ class JobWork:
             self._next_number += 1
             self._sounds[number] = _Sound(name, segment, [task])
             yield number, segment
-            await self._until_open(SEGMENTS_AHEAD_MAX - 1)
+            await self._until_open(2 * self._ahead - 1)
 
     def _finish(self, task: _Task) -> None:
         """Give a task its audio when no segment of it is missing any more."""

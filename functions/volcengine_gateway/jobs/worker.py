@@ -176,7 +176,6 @@ class Worker:
 
         nonce = "" if job.is_cached else job.job_id
         kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key, nonce=nonce)
-        work = JobWork(job, files=self._store.files, kept=kept, on_whole=note)
         began_at_ms = self._clock.monotonic_ms()
         deadline_at_ms = began_at_ms + slice_ms
         if job.deadline_at_ms is not None:
@@ -189,6 +188,9 @@ class Worker:
             weight=self._weights.get(job.app, 1),
             is_background=job.is_background,
         )
+        counters = self._pools.counters(account.pool, terms, products=account.products, wish=job.hold_max)
+        slot_count = sum(counter.terms.hold_max for counter in counters.values())
+        work = JobWork(job, files=self._store.files, kept=kept, on_whole=note, slot_count=slot_count)
         self._works.add(work)
         if self._is_stopped:
             work.stop(STOPPED)
@@ -196,7 +198,7 @@ class Worker:
             speak_by_product(
                 work,
                 speaker=KeepingSpeaker(speaker, kept, clock=self._clock),
-                counters=self._pools.counters(account.pool, terms, products=account.products, wish=job.hold_max),
+                counters=counters,
                 product_of=partial(counter_of, has_v1=account.login.has_pair),
                 clock=self._clock,
                 deadline_at_ms=deadline_at_ms,

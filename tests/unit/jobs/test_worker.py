@@ -259,6 +259,15 @@ async def test_no_call_starts_after_a_jobs_deadline(workshop: Workshop) -> None:
     assert {result["error"]["code"] for result in told["results"]} == {"job_failed"}
 
 
+async def test_a_job_uses_all_of_a_large_limit(tmp_path: Path) -> None:
+    """I1 the other way round: what is allowed is used, also beyond a chunk's tasks."""
+    workshop = Workshop(tmp_path, limit=250, speak_ms=2_000)
+    job_id = await workshop.submit(_texts(250))
+    await workshop.slice(job_id)
+
+    assert workshop.voice.peak[SERVER_LOGIN.app_id] == 250
+
+
 async def test_a_job_uses_no_more_slots_than_its_caller_wants(workshop: Workshop) -> None:
     job_id = await workshop.submit(_texts(30), credentials={"volcengine_tts_concurrency": 3})
     await workshop.slice(job_id)

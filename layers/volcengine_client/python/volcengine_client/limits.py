@@ -37,7 +37,6 @@ SERVER_REQUESTS_MAX = 200  # requests in progress, self-hosted
 JOB_TASKS_MAX = 100_000  # tasks a job
 JOB_DEADLINE_MAX_S = 604_800  # the longest that a job may give itself
 JOB_CHUNK_TASKS = 100  # tasks that are read, and noted as finished, together
-SEGMENTS_AHEAD_MAX = 200  # segments of a job that are handed out at once
 JOB_PAGE_TASKS = 100  # results a page, unless the caller wants another number ...
 JOB_PAGE_TASKS_MAX = 1_000  # ... up to this
 JOBS_LISTED_MAX = 100  # jobs a list
