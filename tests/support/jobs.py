@@ -68,6 +68,7 @@ class Workshop:
         receivers: Receivers | None = None,
     ) -> None:
         self.folder = folder
+        self.folder = folder
         self.receivers = receivers or Receivers()
         self.journal = KeptJournal()
         self.clock = ShiftedClock()

@@ -33,7 +33,8 @@ from volcengine_gateway.jobs.store import Files
 
 PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"
 KEEP_WAITS_MS = (500, 1_000, 2_000, 4_000, 8_000)  # between tries to keep a file, each of which tries for a while
-READ_AHEAD = 8  # segments in memory while a file is joined
+JOINS_MAX = 4  # files that are joined at once, for one batch or slice ...
+READ_AHEAD = 8  # ... each with so many segments in memory
 WORDS = ".words"  # the ending of the file that says when each word is heard
 STARTS = ".starts"  # the ending of the file that says where each segment begins in the joined one
 DURATION, SIZE, WORDED = "duration-ms", "bytes", "words"
@@ -53,6 +54,7 @@ class KeptSpeech:
         self._files = files
         self._shared = [account, *([nonce] if nonce else [])]
         self._key = hmac.digest(key, PURPOSE, "sha256")
+        self._joining = asyncio.Semaphore(JOINS_MAX)
 
     def name_of(self, task: TaskItem) -> str:
         """Return the name of the file that a task's audio has, whoever asked for it."""
@@ -119,6 +121,10 @@ class KeptSpeech:
             StoreError: No answer in time, or a segment is no longer there.
             UpstreamUnavailableError: The segments don't fit together; they never will.
         """
+        async with self._joining:
+            return await self._join(sound)
+
+    async def _join(self, sound: Sound) -> Kept:
         names = [name for name, _ in sound.segments]
         joiner = Joiner(sound.task.encoding, sound.task.sample_rate)
         try:
@@ -140,9 +146,20 @@ class KeptSpeech:
     async def subtitle(self, sound: Sound, known: Mapping[str, Kept]) -> Subtitled:
         """Keep the subtitles of a task whose file, and whose segments' files if they are there, are *known*.
 
+        Those that were made before are taken, since what they were made of may no longer be there; and kept anew, so
+        that they stay as long as the audio that is found with them.
+
         Raises:
             StoreError: No answer in time.
         """
+        assert sound.task.subtitles is not None
+        name = f"{sound.name}.{sound.task.subtitles}"
+        made = await self._files.get(name)
+        content = (await self._subtitles_of(sound, known)).encode() if made is None else made
+        await self._files.put(name, content)
+        return Subtitled(name, content.decode())
+
+    async def _subtitles_of(self, sound: Sound, known: Mapping[str, Kept]) -> str:
         assert sound.task.subtitles is not None
         parts = sound.parts_in(known)
         starts = await self._starts_of(sound, parts)
@@ -151,9 +168,7 @@ class KeptSpeech:
             heard(part, start_ms, kept.duration_ms, told)
             for (part, kept), start_ms, told in zip(parts, starts, words, strict=True)
         ]
-        subtitled = Subtitled(f"{sound.name}.{sound.task.subtitles}", subtitles_of(said, sound.task.subtitles))
-        await self._files.put(subtitled.name, subtitled.text.encode())
-        return subtitled
+        return subtitles_of(said, sound.task.subtitles)
 
     async def _starts_of(self, sound: Sound, parts: Sequence[tuple[TaskItem, Kept]]) -> Sequence[int]:
         """Return where the segments begin in the file that was joined of them."""

@@ -144,14 +144,22 @@ class Once:
         return KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
 
     async def _find(self, ask: Ask, kept: KeptSpeech, sounds: Sequence[Sound]) -> dict[str, Kept]:
-        """Return what was spoken before, segments only of what is not whole; less where it can't be told now."""
+        """Return what was spoken before, segments only of what is not whole; less where it can't be told in time."""
         found: dict[str, Kept] = {}
         if ask.request.cache or ask.idempotency_key is not None:
-            with suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(FIND_MAX_MS / 1_000):
-                    found |= await kept.find(sound.name for sound in sounds)
-                    parts = [sound for sound in sounds if sound.is_joined and sound.name not in found]
-                    found |= await kept.find(name for sound in parts for name, _ in sound.segments)
+            until_ms = self._clock.monotonic_ms() + FIND_MAX_MS
+            with suppress(StoreError):
+                found |= (await kept.find_within((sound.name for sound in sounds), within_ms=FIND_MAX_MS))[0]
+                parts = [
+                    name
+                    for sound in sounds
+                    if sound.is_joined and sound.name not in found
+                    for name, _ in sound.segments
+                    if name not in found
+                ]
+                if parts:
+                    left_ms = until_ms - self._clock.monotonic_ms()
+                    found |= (await kept.find_within(parts, within_ms=left_ms))[0]
         return found
 
     async def _spoken(

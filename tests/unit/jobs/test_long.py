@@ -326,3 +326,37 @@ async def test_subtitles_of_a_job_are_made_by_whichever_slice_ends_its_task(told
 
     assert [bool(result["subtitles_url"]) for result in results] == [True, True]
     assert set(told_by_words.bought().values()) == {1}
+
+
+async def test_subtitles_that_were_made_once_stay_as_they_were(told_by_words: Workshop) -> None:
+    """Also where only the whole file is looked at: what they were made of may be gone."""
+    tasks = [{**_told(long_task(3))[0], "subtitles": "json"}]
+    first = await told_by_words.bench().post({"tasks": tasks}, idempotency_key="a-key-of-the-caller")
+    for file in (told_by_words.folder / "files" / "speech").iterdir():
+        if file.name.endswith((".starts", ".words")):
+            file.unlink()
+    second = await told_by_words.bench().post({"tasks": tasks})
+
+    assert second.said["results"][0]["subtitles"] == first.said["results"][0]["subtitles"]
+
+
+async def test_what_is_kept_of_a_long_text_is_found_as_far_as_there_was_time_to_look(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow store is no reason to buy what is known already."""
+    await workshop.bench().post({"tasks": _told(long_task(20))})
+    about, looked = workshop.store.files.about, 0
+
+    async def slow(name: str) -> Mapping[str, str] | None:
+        nonlocal looked
+        looked += 1
+        if looked > 11:
+            await asyncio.get_running_loop().create_future()
+        return await about(name)
+
+    monkeypatch.setattr(workshop.store.files, "about", slow)
+    monkeypatch.setattr("volcengine_gateway.jobs.once.FIND_MAX_MS", 500)
+    told = await workshop.bench().post({"tasks": _told(long_task(21))})
+
+    assert told.said["results"][0]["error"] is None
+    assert sum(workshop.bought().values()) == 20 + 11
