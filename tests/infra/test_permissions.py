@@ -39,7 +39,12 @@ GRANTED = {
 CALLED_BY_AWS = {"s3:ListBucket", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # What the jobs are granted and their code doesn't call so far.
 GRANTED_AHEAD = {"dynamodb:DeleteItem", "sqs:ChangeMessageVisibility"}
-NAMED_OTHERWISE = {"s3:HeadObject": "s3:GetObject"}
+NAMED_OTHERWISE = {
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:UploadPart": "s3:PutObject",
+}
 SERVICES = ("dynamodb", "s3", "secretsmanager", "sqs")
 CODE = [REPOSITORY / "functions", REPOSITORY / "layers/volcengine_client/python"]
 
