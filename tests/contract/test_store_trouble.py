@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -134,3 +134,48 @@ async def test_a_refusal_for_good_is_told_at_once(service: str, monkeypatch: pyt
             await ASK[service](await _store(server, monkeypatch, clock))
 
     assert len(server.requests) == 1
+
+
+# --- a large file, whose parts are put together at the end --------------------------------------------------------
+
+PART_BYTES = 1_000
+PARTS = 2
+NO_UPLOAD = _xml(404, "NoSuchUpload")
+
+
+def _begun() -> list[Answer]:
+    begun = raw(raw_answer(200, b"<Result><UploadId>u</UploadId></Result>"))
+    return [begun, *[raw(raw_answer(200, b"", ETag='"e"'))] * PARTS]
+
+
+def _stored(byte_count: int) -> Answer:
+    return raw(f"HTTP/1.1 200 OK\r\nContent-Length: {byte_count}\r\n\r\n".encode())
+
+
+async def _write(server: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volcengine_gateway.jobs.s3.PART_BYTES", PART_BYTES)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(PARTS):
+            yield bytes(PART_BYTES)
+
+    store = await _store(server, monkeypatch, HastyClock())
+    await store.files.write("speech/a.mp3", pieces(), about={})
+
+
+async def test_a_large_file_is_kept_though_the_reply_to_its_end_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is sent again, to an upload that is complete."""
+    async with ScriptedUpstream(*_begun(), cuts, NO_UPLOAD, _stored(PARTS * PART_BYTES)) as server:
+        await _write(server, monkeypatch)
+
+    assert len(server.requests) == 1 + PARTS + 3
+
+
+@pytest.mark.parametrize("found", [_xml(404, "NotFound"), _stored(PART_BYTES)])
+async def test_an_upload_that_is_gone_is_an_error_when_its_file_is_not_there(
+    found: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it was cleared away; a file of an earlier time is no answer."""
+    async with ScriptedUpstream(*_begun(), NO_UPLOAD, found) as server:
+        with pytest.raises(StoreError, match="NoSuchUpload"):
+            await _write(server, monkeypatch)

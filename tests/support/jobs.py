@@ -68,7 +68,6 @@ class Workshop:
         receivers: Receivers | None = None,
     ) -> None:
         self.folder = folder
-        self.folder = folder
         self.receivers = receivers or Receivers()
         self.journal = KeptJournal()
         self.clock = ShiftedClock()

@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
@@ -33,8 +33,7 @@ from volcengine_gateway.jobs.store import Files
 
 PURPOSE = b"volcengine-concurrent-tts: names of kept speech, 1"
 KEEP_WAITS_MS = (500, 1_000, 2_000, 4_000, 8_000)  # between tries to keep a file, each of which tries for a while
-JOINS_MAX = 4  # files that are joined at once, for one batch or slice ...
-READ_AHEAD = 8  # ... each with so many segments in memory
+READ_AHEAD = 8  # segments in memory while files are joined, for one batch or slice
 WORDS = ".words"  # the ending of the file that says when each word is heard
 STARTS = ".starts"  # the ending of the file that says where each segment begins in the joined one
 DURATION, SIZE, WORDED = "duration-ms", "bytes", "words"
@@ -54,7 +53,8 @@ class KeptSpeech:
         self._files = files
         self._shared = [account, *([nonce] if nonce else [])]
         self._key = hmac.digest(key, PURPOSE, "sha256")
-        self._joining = asyncio.Semaphore(JOINS_MAX)
+        self._seats = asyncio.Semaphore(READ_AHEAD)
+        self._next_in_line = asyncio.Lock()
 
     def name_of(self, task: TaskItem) -> str:
         """Return the name of the file that a task's audio has, whoever asked for it."""
@@ -121,21 +121,34 @@ class KeptSpeech:
             StoreError: No answer in time, or a segment is no longer there.
             UpstreamUnavailableError: The segments don't fit together; they never will.
         """
-        async with self._joining:
-            return await self._join(sound)
+        async with self._seated(len(sound.segments)) as ahead:
+            return await self._join(sound, ahead)
 
-    async def _join(self, sound: Sound) -> Kept:
+    @asynccontextmanager
+    async def _seated(self, count: int) -> AsyncIterator[int]:
+        """Wait for seats for so many segments, or for all there are; a long text has them to itself.
+
+        So memory is bounded, and of many long texts each is finished before the next, whenever the slice ends.
+        """
+        count = min(count, READ_AHEAD)
+        async with AsyncExitStack() as seats:
+            async with self._next_in_line:
+                for _ in range(count):
+                    await seats.enter_async_context(self._seats)
+            yield count
+
+    async def _join(self, sound: Sound, ahead: int) -> Kept:
         names = [name for name, _ in sound.segments]
         joiner = Joiner(sound.task.encoding, sound.task.sample_rate)
         try:
-            async for segment in self._each(names):
+            async for segment in self._each(names, ahead):
                 joiner.measure(segment)
         except ValueError as exc:
             raise UpstreamUnavailableError(f"The audio could not be joined: {exc}", retryable=False) from exc
 
         async def pieces() -> AsyncIterator[bytes]:
             yield joiner.head()
-            async for segment in self._each(names):
+            async for segment in self._each(names, ahead):
                 yield joiner.body(segment)
             yield joiner.tail()
 
@@ -155,7 +168,11 @@ class KeptSpeech:
         assert sound.task.subtitles is not None
         name = f"{sound.name}.{sound.task.subtitles}"
         made = await self._files.get(name)
-        content = (await self._subtitles_of(sound, known)).encode() if made is None else made
+        if made is None:
+            async with self._seated(len(sound.segments)):
+                content = (await self._subtitles_of(sound, known)).encode()
+        else:
+            content = made
         await self._files.put(name, content)
         return Subtitled(name, content.decode())
 
@@ -184,14 +201,14 @@ class KeptSpeech:
         content = await self._files.get(kept.name + WORDS) if kept.has_words else None
         return None if content is None else [Word(*told) for told in json.loads(content)]
 
-    async def _each(self, names: Sequence[str]) -> AsyncIterator[bytes]:
-        """Read files in order, some ahead."""
+    async def _each(self, names: Sequence[str], ahead: int) -> AsyncIterator[bytes]:
+        """Read files in order, never more than *ahead* in memory."""
         reading: deque[asyncio.Task[bytes | None]] = deque()
         left = iter(names)
         try:
             while True:
                 reading.extend(
-                    asyncio.create_task(self._files.get(name)) for name in islice(left, READ_AHEAD - len(reading))
+                    asyncio.create_task(self._files.get(name)) for name in islice(left, ahead - len(reading))
                 )
                 if not reading:
                     return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 * 1_024 * 1_024  # bytes a part of a large file; S3 takes 5 MiB or more, and 10,000 parts
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+NO_UPLOAD = "NoSuchUpload"  # it never was, was given up, or is complete
 
 
 class S3Files:
@@ -146,6 +147,7 @@ class _Upload:
         self._requests = requests
         self._upload_id = ""
         self._parts: list[CompletedPartTypeDef] = []
+        self._byte_count = 0
 
     async def begin(self, about: Mapping[str, str]) -> None:
         begun = await self._requests.send(
@@ -172,17 +174,31 @@ class _Upload:
             )
         )
         self._parts.append({"ETag": added["ETag"], "PartNumber": number})
+        self._byte_count += len(part)
 
     async def end(self) -> None:
-        await self._requests.send(
-            partial(
-                self._client.complete_multipart_upload,
-                Bucket=self._bucket,
-                Key=self._name,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
-            )
-        )
+        def complete() -> None:
+            try:
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=self._name,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": self._parts},
+                )
+            except ClientError as exc:
+                # The reply to the same request may have been lost. A name belongs to one content, so size is enough.
+                if exc.response["Error"]["Code"] != NO_UPLOAD or self._stored_bytes() != self._byte_count:
+                    raise
+
+        await self._requests.send(complete)
+
+    def _stored_bytes(self) -> int | None:
+        try:
+            return self._client.head_object(Bucket=self._bucket, Key=self._name)["ContentLength"]
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in MISSING:
+                return None
+            raise
 
 
 def _content_type(name: str) -> str:

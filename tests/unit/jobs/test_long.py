@@ -165,6 +165,43 @@ async def test_a_file_that_is_not_joined_in_time_is_joined_by_the_next_slice(
     assert workshop.bought() == dict.fromkeys(sentences(3), 1)
 
 
+async def test_long_texts_are_joined_one_after_the_other(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait to be: so memory is bounded, and a slice that ends early has finished some of them."""
+    write, writing, peak = workshop.store.files.write, 0, 0
+
+    async def counted(name: str, pieces: AsyncIterator[bytes], *, about: Mapping[str, str]) -> None:
+        nonlocal writing, peak
+        writing += 1
+        peak = max(peak, writing)
+        await write(name, pieces, about=about)
+        writing -= 1
+
+    await workshop.slice(await _submit(workshop, long_task(30)))
+    monkeypatch.setattr(workshop.store.files, "write", counted)
+    job_id = await _submit(workshop, *(long_task(20, first=first) for first in range(10)))
+    await workshop.slice(job_id)
+
+    assert await _heard(workshop, job_id) == [long_task(20, first=first).text for first in range(10)]
+    assert (peak, sum(workshop.bought().values())) == (1, 30)
+
+
+async def test_texts_of_few_segments_are_joined_beside_each_other(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, barrier = workshop.store.files.write, asyncio.Barrier(4)
+
+    async def together(name: str, pieces: AsyncIterator[bytes], *, about: Mapping[str, str]) -> None:
+        await barrier.wait()
+        await write(name, pieces, about=about)
+
+    await workshop.slice(await _submit(workshop, long_task(9)))
+    monkeypatch.setattr(workshop.store.files, "write", together)
+    job_id = await _submit(workshop, *(long_task(2, first=first) for first in range(8)))
+    await workshop.slice(job_id)
+
+    assert await _heard(workshop, job_id) == [long_task(2, first=first).text for first in range(8)]
+
+
 # --- in batches that are answered at once -----------------------------------------------------------------------------
 
 
