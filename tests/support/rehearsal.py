@@ -69,8 +69,10 @@ UNSAYABLE = (
     "Give an account of the server or credentials",
     "No account has this name",
     "No list was uploaded under this id",
+    "SSML",
     "This Idempotency-Key was used for another body",
     "belong together: give both or none",
+    "a segment holds",
     "at least 1 item",  # of a batch that is to be a job
     "SSML",
     "callback_url",

@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.upstream import Rules, Upstream
 from tests.support.gateway import ADMIN_KEY as BENCH_KEY
-from tests.support.gateway import event
+from tests.support.gateway import Bench, event
 from tests.support.jobs import Workshop
 from tests.support.rehearsal import ADMIN_KEY, settings_of
 from volcengine_client.clock import SystemClock
@@ -142,3 +142,55 @@ async def test_five_megabytes_of_text_are_larger_than_a_body_of_lambdas(path: st
 
     assert (told.status, told.error["code"]) == (413, "too_large")
     assert bench.voice.spoken == []
+
+
+@pytest.mark.parametrize(
+    ("ssml", "reason"),
+    [
+        ("<speak>好", "the SSML is broken at line 1, column 9"),
+        ("好", "the SSML is broken at line 1, column 1"),
+        ("<speak>&nobody;</speak>", "undefined entity"),
+        ("<!DOCTYPE a [<!ENTITY b 'x'>]><speak>&b;</speak>", "declares a document type"),
+        (f"<speak><p>{'好' * 700}</p></speak>", "the element at line 1, column 8 has 707 characters; a segment holds"),
+        (f"<speak>{'好' * 100_001}</speak>", "should have at most 100000 characters"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/generate-batch", "/jobs"])
+async def test_ssml_that_is_broken_or_too_long_is_refused_with_its_place(
+    server: Server, path: str, ssml: str, reason: str
+) -> None:
+    status, said = await server.post(path, {"tasks": [{"text": "fine"}, {"text": ssml, "text_type": "ssml"}]})
+    (told,) = said["error"]["details"]["fields"]
+
+    assert (status, told["field"]) == (422, "tasks[1].text")
+    assert reason in told["message"]
+    assert "好好" not in json.dumps(said, ensure_ascii=False)
+
+
+async def test_ssml_for_a_voice_that_takes_none_is_its_tasks_error(server: Server) -> None:
+    result = await server.task(text="<speak>好</speak>", text_type="ssml", voice_type="zh_female_vv_uranus_bigtts")
+
+    assert result["error"]["code"] == "option_refused"
+
+
+async def test_ssml_with_nothing_to_say_is_its_tasks_error(server: Server) -> None:
+    result = await server.task(text='<speak><break time="1s"/></speak>', text_type="ssml")
+
+    assert result["error"]["code"] == "text_refused"
+
+
+async def test_subtitles_for_a_voice_without_times_are_laid_evenly_and_have_no_words() -> None:
+    bench = Bench()  # whose upstream tells no times
+    told = await bench.post({"tasks": [{"text": "第一句。第二句。", "subtitles": "json"}]})
+    subtitles = json.loads(told.said["results"][0]["subtitles"])
+
+    assert told.status == 200
+    assert subtitles["words"] is None
+    assert [cue["text"] for cue in subtitles["cues"]] == ["第一句。", "第二句。"]
+    assert subtitles["cues"][-1]["end_ms"] <= subtitles["duration_ms"] == 1_000
+
+
+async def test_subtitles_in_a_form_that_there_is_not_are_refused(server: Server) -> None:
+    status, said = await server.post("/generate-batch", {"tasks": [{"text": "好", "subtitles": "ass"}]})
+
+    assert (status, said["error"]["details"]["fields"][0]["field"]) == (422, "tasks[0].subtitles")
