@@ -414,6 +414,42 @@ def test_audio_in_the_answer_needs_no_request(client: GatewayClient, tmp_path: P
     assert (tmp_path / "a.mp3").read_text() == "Number 0."
 
 
+def test_a_file_that_can_not_be_had_leaves_what_was_there(client: GatewayClient, door: JobDoor, tmp_path: Path) -> None:
+    job = client.submit_sync(tasks_of(1))
+    (result,) = client.results_sync(job.job_id)
+    door.refused_path = "/audio/"
+    door.refusals = [Refusal(404)]
+    (tmp_path / "a.mp3").write_text("before")
+    with pytest.raises(CallerError):
+        client.download_sync(result, tmp_path / "a.mp3")
+
+    assert (tmp_path / "a.mp3").read_text() == "before"
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_subtitles_come_from_the_answer_or_from_their_address(
+    client: GatewayClient, door: JobDoor, tmp_path: Path
+) -> None:
+    wanted = TaskItem(text="Number 0.", subtitles="vtt")
+    (answered,) = client.generate_batch_sync([wanted])
+    job = client.submit_sync([wanted])
+    (addressed,) = client.results_sync(job.job_id)
+    client.download_subtitles_sync(addressed, tmp_path / "a.vtt")
+
+    told = client.subtitles_sync(answered)
+    assert told == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nNumber 0.\n"
+    assert (tmp_path / "a.vtt").read_text("utf-8") == told
+    assert addressed.subtitles_url is not None
+    assert "Admin-API-Key" not in door.asked[-1][2]
+    assert sum(door.workshop.bought().values()) == 1
+
+
+def test_subtitles_that_nobody_wanted_are_none(client: GatewayClient) -> None:
+    (result,) = client.generate_batch_sync(tasks_of(1))
+    with pytest.raises(VolcengineError, match="wanted no subtitles"):
+        client.subtitles_sync(result)
+
+
 # --- what is never told -----------------------------------------------------------------
 
 

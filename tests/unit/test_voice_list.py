@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from volcengine_client import InvalidRequestError, TaskItem, voices
+from volcengine_client import InvalidRequestError, TaskItem, TaskResult, voices
 from volcengine_client.limits import VOICE_WARNINGS_MAX
 from volcengine_client.speech.account import refusal_of
 from volcengine_client.speech.catalogue import entries
 from volcengine_client.speech.voices import family_of
-from volcengine_client.voice_list import warning_of, warnings_of
+from volcengine_client.voice_list import warn, warning_of, warnings_of
 
 
 def test_all_voices_are_told_with_what_speaks_them() -> None:
@@ -69,3 +69,14 @@ def test_a_batch_of_nothing_but_strange_voices_has_a_short_list() -> None:
     tasks = [TaskItem(text="1", voice_type=f"voice-{number}") for number in range(5_000)]
 
     assert len(warnings_of(tasks)) == VOICE_WARNINGS_MAX
+
+
+def test_what_a_result_says_already_is_not_lost_to_a_warning() -> None:
+    tasks = [TaskItem(text="1"), TaskItem(text="1", voice_type="a")]
+    results = [TaskResult(task_id="1", pending=True, warning="no time for subtitles") for _ in tasks]
+    warn(results, tasks)
+
+    assert [result.warning for result in results] == [
+        "no time for subtitles",
+        "unknown voice a; no time for subtitles",
+    ]

@@ -27,7 +27,7 @@ from volcengine_client.limits import (
 )
 from volcengine_client.models import BatchResponse, TaskItem, TaskResult
 from volcengine_client.voice_list import warn
-from volcengine_client.whole_file import write_whole
+from volcengine_client.whole_file import part_beside, write_whole
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -166,16 +166,41 @@ class GatewayAsks:
                 return
 
     async def audio(self, result: TaskResult) -> bytes:
-        if result.error is not None:
-            raise class_of(result.error.code)(result.error.message, retryable=result.error.retryable)
+        _raise_error(result)
         audio = result.audio if result.audio_url is None else await self._wire.fetch(result.audio_url)
         if not audio:
             raise VolcengineError("the audio's file is empty")
         return audio
 
     async def download(self, result: TaskResult, path: Path) -> None:
-        audio = await self.audio(result)
-        await asyncio.to_thread(write_whole, path, audio)
+        if result.audio_url is None:
+            audio = await self.audio(result)
+            await asyncio.to_thread(write_whole, path, audio)
+            return
+        _raise_error(result)
+        part = part_beside(path)
+        try:
+            await self._wire.fetch_into(result.audio_url, part)
+            await asyncio.to_thread(_take_place, part, path)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+
+    async def subtitles(self, result: TaskResult) -> str:
+        _raise_error(result)
+        if result.subtitles is not None:
+            return result.subtitles
+        if result.subtitles_url is None:
+            raise VolcengineError(
+                result.warning or "the task wanted no subtitles", retryable=result.warning is not None
+            )
+        try:
+            return (await self._wire.fetch(result.subtitles_url)).decode()
+        except UnicodeDecodeError:
+            raise unreadable("the subtitles are not UTF-8") from None
+
+    async def download_subtitles(self, result: TaskResult, path: Path) -> None:
+        subtitles = await self.subtitles(result)
+        await asyncio.to_thread(write_whole, path, subtitles.encode())
 
     async def status(self, pool: str | None) -> PoolStatus:
         name = pool or (POOL_DEFAULT if self._account is None else f"account:{self._account}")
@@ -220,6 +245,17 @@ class _Watch:
     def stir(self) -> None:
         """Look more often again: something happened."""
         self._wait_ms = POLL_MS
+
+
+def _take_place(part: Path, path: Path) -> None:
+    if not part.stat().st_size:
+        raise VolcengineError("the audio's file is empty")
+    part.replace(path)
+
+
+def _raise_error(result: TaskResult) -> None:
+    if result.error is not None:
+        raise class_of(result.error.code)(result.error.message, retryable=result.error.retryable)
 
 
 def byte_count_of(tasks: Iterable[TaskItem]) -> int:

@@ -196,6 +196,31 @@ class GatewayClient(InBackground):
         """Save a result's audio; see `download_async`."""
         self._background.run(self._asks.download(result, Path(path)))
 
+    async def subtitles_async(self, result: TaskResult) -> str:
+        """Return a result's subtitles, in the form that its task asked for, wherever the gateway left them.
+
+        Raises:
+            VolcengineError: The result has an error, which is raised, or its subtitles can't be had.
+        """
+        return await self._background.call(self._asks.subtitles(result))
+
+    def subtitles_sync(self, result: TaskResult) -> str:
+        """Return a result's subtitles; see `subtitles_async`."""
+        return self._background.run(self._asks.subtitles(result))
+
+    async def download_subtitles_async(self, result: TaskResult, path: str | os.PathLike[str]) -> None:
+        """Save a result's subtitles under *path*, in UTF-8, whole or not at all.
+
+        Raises:
+            VolcengineError: The result has an error, which is raised, or its subtitles can't be had.
+            OSError: The file can't be written.
+        """
+        await self._background.call(self._asks.download_subtitles(result, Path(path)))
+
+    def download_subtitles_sync(self, result: TaskResult, path: str | os.PathLike[str]) -> None:
+        """Save a result's subtitles; see `download_subtitles_async`."""
+        self._background.run(self._asks.download_subtitles(result, Path(path)))
+
     async def status_async(self, pool: str | None = None) -> PoolStatus:
         """Tell who holds and who waits in a pool; None: the account's."""
         return await self._background.call(self._asks.status(pool))

@@ -8,6 +8,7 @@ import random
 import secrets
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,12 +20,15 @@ from volcengine_client.gateway_answers import error_of, unreadable, wait_before_
 from volcengine_client.limits import (
     CLIENT_ANSWER_BYTES_MAX,
     CLIENT_ANSWER_MS,
+    CLIENT_DOWNLOAD_MS,
+    CLIENT_FETCH_BYTES_MAX,
+    CLIENT_FILE_BYTES_MAX,
     CLIENT_UPLOAD_MS,
     CONNECT_MAX_MS,
-    UPSTREAM_ANSWER_BYTES_MAX,
 )
 
 _READ_BYTES = 64 * 1_024  # bytes a piece of an answer
+_WRITE_BYTES = 1_024 * 1_024  # bytes of a file that are written at once
 _KEEP_ALIVE_MS = 9_000
 
 
@@ -42,6 +46,8 @@ class Request:
         body: JSON, or what yields the pieces of a file, from its beginning each time; None: there is none.
         answer_ms: How long one attempt may take.
         answer_bytes_max: How much is read.
+        silence_ms: How long nothing may come while an answer is read; None: as long as all of it may take.
+        into: The file that a good answer is written to; None: it is returned.
     """
 
     method: str
@@ -50,6 +56,8 @@ class Request:
     body: bytes | Pieces | None = field(default=None, repr=False)
     answer_ms: int = CLIENT_ANSWER_MS
     answer_bytes_max: int = CLIENT_ANSWER_BYTES_MAX
+    silence_ms: int | None = None
+    into: Path | None = None
 
 
 class GatewayWire:
@@ -116,12 +124,32 @@ class GatewayWire:
             CallerError: The address is no longer good; ask the gateway for the results again.
             GatewayUnavailableError: The file can't be had now.
         """
-        headers = {"Accept-Encoding": "identity"}
-        request = Request("GET", self._signed(address), headers, answer_bytes_max=UPSTREAM_ANSWER_BYTES_MAX)
+        return await self._fetched(address, bytes_max=CLIENT_FETCH_BYTES_MAX)
+
+    async def fetch_into(self, address: str, path: Path) -> None:
+        """Write the file at an address that the gateway gave out to *path*; as `fetch`, but of any size.
+
+        What is left in *path* after an error is a part of the file, or of none.
+
+        Raises:
+            OSError: *path* can't be written.
+        """
+        await self._fetched(address, bytes_max=CLIENT_FILE_BYTES_MAX, into=path)
+
+    async def _fetched(self, address: str, *, bytes_max: int, into: Path | None = None) -> bytes:
+        request = Request(
+            "GET",
+            self._signed(address),
+            {"Accept-Encoding": "identity"},
+            answer_ms=CLIENT_DOWNLOAD_MS,
+            answer_bytes_max=bytes_max,
+            silence_ms=CLIENT_ANSWER_MS,
+            into=into,
+        )
         try:
             return await self._repeated(request)
         except CallerError as exc:
-            raise CallerError("the audio's address is not good any more; ask for the results again") from exc
+            raise CallerError("the file's address is not good any more; ask for the results again") from exc
 
     async def put(self, address: str, pieces: Pieces, *, byte_count: int, headers: Mapping[str, str]) -> None:
         """Send a file, piece by piece, to an address that the gateway gave out for it. Safe to repeat.
@@ -164,11 +192,16 @@ class GatewayWire:
                     data=request.body() if callable(request.body) else request.body,
                     headers=request.headers,
                     allow_redirects=False,
+                    timeout=_timeout(request.silence_ms),
                 ) as response,
             ):
+                if request.into is not None and response.status < 300:
+                    await _pour(response, request.into, request.answer_bytes_max)
+                    return b""
                 body = await _bounded(response, request.answer_bytes_max)
         except TimeoutError:
-            raise GatewayUnavailableError(f"the gateway gave no answer within {request.answer_ms:,} ms") from None
+            waited_ms = request.silence_ms or request.answer_ms
+            raise GatewayUnavailableError(f"the gateway gave no answer within {waited_ms:,} ms") from None
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError) as exc:
             # Without its cause: an error of aiohttp may hold the request's headers.
             raise GatewayUnavailableError(_reason(exc)) from None
@@ -180,7 +213,6 @@ class GatewayWire:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_MS / 1_000),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_MAX_MS / 1_000),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "volcengine-concurrent-tts"},
                 trust_env=False,
@@ -218,6 +250,31 @@ def _printable(key: str) -> str:
 
 def _encoded(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _timeout(silence_ms: int | None) -> aiohttp.ClientTimeout:
+    silence_s = None if silence_ms is None else silence_ms / 1_000
+    return aiohttp.ClientTimeout(total=None, connect=CONNECT_MAX_MS / 1_000, sock_read=silence_s)
+
+
+async def _pour(response: aiohttp.ClientResponse, path: Path, bytes_max: int) -> None:
+    """Write an answer to a file, some of it in memory at a time."""
+    byte_count = 0
+    held = bytearray()
+    file = await asyncio.to_thread(path.open, "wb")
+    try:
+        async for piece in response.content.iter_chunked(_READ_BYTES):
+            held += piece
+            byte_count += len(piece)
+            if byte_count > bytes_max:
+                response.close()
+                raise unreadable(f"it is larger than {bytes_max:,} bytes")
+            if len(held) >= _WRITE_BYTES:
+                await asyncio.to_thread(file.write, bytes(held))
+                held.clear()
+        await asyncio.to_thread(file.write, bytes(held))
+    finally:
+        await asyncio.to_thread(file.close)
 
 
 async def _bounded(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:

@@ -83,7 +83,7 @@ def warn(results: Sequence[TaskResult], tasks: Sequence[TaskItem]) -> None:
     """Give the results of a batch their warnings; which voice was meant is told for the first twenty strange ones."""
     warnings = _warnings(tasks)
     for result, task in zip(results, tasks, strict=True):
-        result.warning = warnings.get(task.voice_type)
+        result.warning = "; ".join(filter(None, (warnings.get(task.voice_type), result.warning))) or None
 
 
 def _warnings(tasks: Iterable[TaskItem]) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part")
@@ -17,13 +18,38 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: It can't be written; nothing is left of it.
         ValueError: The path has no name.
     """
-    part = part_beside(path)
+    write_all_whole({path: content})
+
+
+def write_all_whole(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none takes its place before all are written.
+
+    Raises:
+        OSError: One can't be written; nothing is left of any, unless the last step itself fails on the way.
+        ValueError: A path has no name.
+    """
+    with parts_of(*contents) as parts:
+        for part, content in zip(parts, contents.values(), strict=True):
+            part.write_bytes(content)
+
+
+@contextmanager
+def parts_of(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Give a place to write for each path; when all went well what is there becomes the files, else it goes.
+
+    Raises:
+        OSError: A file can't take its place.
+        ValueError: A path has no name.
+    """
+    parts = tuple(map(part_beside, paths))
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        yield parts
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
     except BaseException:
-        with suppress(OSError, ValueError):
-            part.unlink(missing_ok=True)
+        for part in parts:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
         raise
 
 
