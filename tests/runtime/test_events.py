@@ -14,7 +14,7 @@ from tests.support.runtime_emulator import Json
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TELLING = {"health", "pools", "pool"}
+TELLING = {"health", "pools", "pool", "voices"}
 SPEAKING = {"generate_batch", "generate_batch_base64", "generate_batch_own_credentials"}
 FAILING = {
     "generate_batch_invalid": (422, "invalid_request"),
@@ -65,6 +65,13 @@ async def test_health_tells_the_limit_and_the_slots_in_use(function: EmulatedFun
             "slots_in_use": 0,
         }.items()
     )
+
+
+async def test_voices_are_told_without_a_login(function: EmulatedFunction) -> None:
+    answer = await function.invoke("voices")
+
+    assert answer.status == 200
+    assert answer.body["voices"]
 
 
 async def test_pools_tells_of_the_servers_pool(function: EmulatedFunction) -> None:

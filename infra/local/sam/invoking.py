@@ -38,6 +38,7 @@ STATUS: Mapping[str, int] = {
     "generate_batch_own_credentials": 200,
     "pools": 200,
     "pool": 200,
+    "voices": 200,
     "wrong_admin_key": 401,
     "unknown_route": 404,
     "wrong_method": 405,
