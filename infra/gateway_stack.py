@@ -149,14 +149,10 @@ class GatewayStack(Stack):
         _allow(self._api_function, ["dynamodb:Scan"], pools)
         _allow(self._api_function, ["sqs:SendMessage"], queue, self._queue.dead_letters.queue_arn)
         _allow(self._api_function, taking, self._queue.lost.queue_arn)
-        _allow(self._worker, ["sqs:ChangeMessageVisibility", *taking, "sqs:SendMessage"], queue)
+        _allow(self._worker, [*taking, "sqs:SendMessage"], queue)
 
     def _grant_jobs(self, door: DoorFunction) -> None:
-        _allow(
-            door,
-            ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-            self._jobs.table.table_arn,
-        )
+        _allow(door, ["dynamodb:GetItem", "dynamodb:PutItem"], self._jobs.table.table_arn)
         _allow(door, ["dynamodb:Query"], self._jobs.index_arn)
         _allow(door, ["s3:GetObject", "s3:PutObject"], *self._bucket.object_arns)
         # Without it S3 would answer that a missing object is forbidden. The condition also holds where no prefix is
