@@ -72,7 +72,7 @@ def estimate_of(
         if new:
             products[product_of(task)] += characters
         saved_count += not new
-        saved_characters += characters_billed(task.text) - characters
+        saved_characters += max(0, characters_billed(task.text) - characters)  # calls of SSML each have its tags
     rounds = -(-len(called) // limit)
     return {
         "dry_run": True,
