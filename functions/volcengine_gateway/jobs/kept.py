@@ -72,21 +72,18 @@ class KeptSpeech:
         return {name: _kept(name, about) for name, about in zip(asked, found, strict=True) if about is not None}
 
     async def find_within(self, names: Iterable[str], *, within_ms: int) -> tuple[Mapping[str, Kept], AbstractSet[str]]:
-        """Return which of any number of files are there, and those for which there was no time to look.
-
-        Raises:
-            StoreError: No answer in time.
-        """
+        """Return which of any number of files are there, and those of which there was no answer in time."""
         unchecked = dict.fromkeys(names)
         ahead = iter(list(unchecked))
         found: dict[str, Kept] = {}
 
         async def look() -> None:
             for name in ahead:
-                about = await self._files.about(name)
-                del unchecked[name]
-                if about is not None:
-                    found[name] = _kept(name, about)
+                with suppress(StoreError):
+                    about = await self._files.about(name)
+                    del unchecked[name]
+                    if about is not None:
+                        found[name] = _kept(name, about)
 
         looking = [asyncio.create_task(look()) for _ in range(STORE_REQUESTS_MAX)]
         try:

@@ -23,7 +23,7 @@ from volcengine_client.errors import (
     VolcengineError,
     class_of,
 )
-from volcengine_client.limits import ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS
+from volcengine_client.limits import ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS, WITHDRAW_MAX_MS
 from volcengine_client.models import (
     BatchRequest,
     BatchResponse,
@@ -45,7 +45,7 @@ from volcengine_gateway.jobs.keeping import Keeping, Room
 from volcengine_gateway.jobs.kept import KeptSpeech
 from volcengine_gateway.jobs.kept_file import Kept
 from volcengine_gateway.jobs.service import Jobs
-from volcengine_gateway.jobs.sounds import Sound, missing_in
+from volcengine_gateway.jobs.sounds import Sound, missing_in, parts_wanted
 from volcengine_gateway.jobs.spoken import Spoken, is_late
 from volcengine_gateway.jobs.store import JobStore
 from volcengine_gateway.jobs.turn import Ending, Same
@@ -125,7 +125,7 @@ class Once:
             spoken = await self._spoken(ask, kept, sounds, found, speak, on_all_kept=ending.begin)
             await self._join(ask, kept, spoken)
             if spoken.late_count:
-                pointer = await self._hand_over(ask, spoken, job_id)
+                pointer = await self._hand_over(ask, spoken, job_id, same)
             await self._fetch(ask, spoken)
             await self._subtitle(ask, kept, spoken)
             results = [
@@ -144,23 +144,14 @@ class Once:
         return KeptSpeech(self._store.files, account=ask.payer.pool, key=ask.key, nonce=nonce)
 
     async def _find(self, ask: Ask, kept: KeptSpeech, sounds: Sequence[Sound]) -> dict[str, Kept]:
-        """Return what was spoken before, segments only of what is not whole; less where it can't be told in time."""
-        found: dict[str, Kept] = {}
-        if ask.request.cache or ask.idempotency_key is not None:
-            until_ms = self._clock.monotonic_ms() + FIND_MAX_MS
-            with suppress(StoreError):
-                found |= (await kept.find_within((sound.name for sound in sounds), within_ms=FIND_MAX_MS))[0]
-                parts = [
-                    name
-                    for sound in sounds
-                    if sound.is_joined and sound.name not in found
-                    for name, _ in sound.segments
-                    if name not in found
-                ]
-                if parts:
-                    left_ms = until_ms - self._clock.monotonic_ms()
-                    found |= (await kept.find_within(parts, within_ms=left_ms))[0]
-        return found
+        """Return what was spoken before, segments only of what is not whole; less where it can't be told now."""
+        if not ask.request.cache and ask.idempotency_key is None:
+            return {}
+        until_ms = self._clock.monotonic_ms() + FIND_MAX_MS
+        whole, _ = await kept.find_within((sound.name for sound in sounds), within_ms=FIND_MAX_MS)
+        left_ms = until_ms - self._clock.monotonic_ms()
+        parts, _ = await kept.find_within(parts_wanted(sounds, whole), within_ms=left_ms)
+        return {**whole, **parts}
 
     async def _spoken(
         self,
@@ -215,7 +206,7 @@ class Once:
             except VolcengineError as error:
                 spoken.of[name] = error
 
-    async def _hand_over(self, ask: Ask, spoken: Spoken, job_id: str) -> JobPointer | None:
+    async def _hand_over(self, ask: Ask, spoken: Spoken, job_id: str, same: Same | None) -> JobPointer | None:
         """Make a job of the batch, which knows what was spoken already; None when that can't be done now."""
         fields = {name: getattr(ask.request, name) for name in BatchRequest.model_fields}
         request = JobRequest(**fields, priority="interactive")
@@ -226,8 +217,13 @@ class Once:
         ]
         try:
             async with asyncio.timeout(max(0, self._left_ms(ask) - ANSWER_RESERVE_MS) / 1_000):
-                await self._jobs.take_over(request, ask.payer, job_id=job_id, outcomes=outcomes)
-        except (StoreError, TimeoutError):
+                await self._jobs.take_over(request, ask.payer, job_id=job_id, outcomes=outcomes, same=same)
+        except StoreError:
+            return None
+        except TimeoutError:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(WITHDRAW_MAX_MS / 1_000):
+                    await self._jobs.withdraw(job_id)
             return None
         return JobPointer(job_id=job_id, status_url=status_url_of(job_id))
 
@@ -300,9 +296,12 @@ class Once:
 
     async def _found(self, ask: Ask, job: Job) -> BatchResponse:
         """Answer a request that led to a job before: with what there is by now, and the same job."""
+        await self._jobs.send_again(job)
         kept = self._kept(ask, job.job_id)
-        names = [kept.name_of(task) for task in ask.request.tasks]
+        sounds = [Sound.of(task, kept.name_of) for task in ask.request.tasks]
+        names = [sound.name for sound in sounds]
         found = dict(await kept.find(names))
+        found |= await kept.find(parts_wanted((sound for sound in sounds if sound.name in found), found))
         of: dict[str, Speech | VolcengineError] = {}
         for outcome in await self._jobs.outcomes_of(job, 0, job.task_count):
             if outcome.error is not None:
@@ -312,7 +311,6 @@ class Once:
         waits = gone if job.is_over else NoSlotInTimeError("it is being spoken still")
         of |= {name: waits for name in names if name not in found and name not in of}
         pool = PoolReport(limit=ask.payer.limit.n, waited_ms=None)
-        sounds = [Sound(task, name, [(name, task)]) for task, name in zip(ask.request.tasks, names, strict=True)]
         keeping = Keeping(kept, Room(ask.request.tasks, ask.answer_bytes_max), answered=set(names))
         spoken = Spoken(sounds, found, of, pool, keeping)
         await self._fetch(ask, spoken)
@@ -323,7 +321,7 @@ class Once:
 
 def _response(results: list[TaskResult], spoken: Spoken, pointer: JobPointer | None) -> BatchResponse:
     heard = [index for index, result in enumerate(results) if not result.pending and result.error is None]
-    saved = sum(results[index].characters - spoken.bought[index] for index in heard)
+    saved = sum(max(0, results[index].characters - spoken.bought[index]) for index in heard)
     return BatchResponse(
         results=results, pool=spoken.pool, characters=Characters(bought=sum(spoken.bought), saved=saved), job=pointer
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from volcengine_client.clock import Clock
 from volcengine_client.errors import InvalidRequestError, StoreError, UnknownJobError
 from volcengine_client.limits import (
+    APP_CHARACTERS_MAX,
     JOB_CHUNK_TASKS,
     JOB_PAGE_TASKS,
     JOB_PAGE_TASKS_MAX,
@@ -105,20 +106,31 @@ class Jobs:
         deadline_at_ms = self._clock.monotonic_ms() + SUBMIT_MAX_MS
         begun = await self.one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
         if begun.job is not None:
+            await self.send_again(begun.job)
             return self.told(begun.job)
         is_taken = False
         try:
             await self.check_callback(request)
-            told = await self.take_over(request, payer, job_id=job_id)
+            told = await self.take_over(request, payer, job_id=job_id, same=same)
             is_taken = True
             return told
         finally:
-            await self.one_at_a_time.end(same, job_id=job_id if is_taken else None)
+            if not is_taken:
+                await self.one_at_a_time.end(same, job_id=None)
 
     async def take_over(
-        self, request: JobRequest, payer: Payer, *, job_id: str, outcomes: Sequence[Outcome] = ()
+        self,
+        request: JobRequest,
+        payer: Payer,
+        *,
+        job_id: str,
+        outcomes: Sequence[Outcome] = (),
+        same: Same | None = None,
     ) -> JobTold:
-        """Make a job of a batch of which some outcomes are known.
+        """Make a job of a batch of which some outcomes are known, and to which *same* requests are led.
+
+        They are before any worker is: a caller who asks again, since this process ended, never gets a second job
+        beside one that buys.
 
         Raises:
             StoreError: It can't be kept now.
@@ -137,13 +149,31 @@ class Jobs:
         )
         try:
             await self.store.table.add(job)
+            await self.one_at_a_time.end(same, job_id=job_id)
             await self.store.queue.send(job_id)
         except StoreError:
             # It may be there all the same, and a caller who was refused asks again: not both.
             with suppress(StoreError):
-                await self.store.change(job_id, lambda known: cancelled(known, now_ms=self._clock.wall_ms()))
+                await self.withdraw(job_id)
             raise
         return self.told(job)
+
+    async def withdraw(self, job_id: str) -> None:
+        """Cancel a job that was not promised to anybody, if it is there.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        await self.store.change(job_id, lambda job: cancelled(job, now_ms=self._clock.wall_ms()))
+
+    async def send_again(self, job: Job) -> None:
+        """Have a job worked on that nobody has begun: its message may never have been sent. Once more does no harm.
+
+        Raises:
+            StoreError: No answer in time.
+        """
+        if job.started_at_ms is None and not job.is_over:
+            await self.store.queue.send(job.job_id)
 
     async def check_callback(self, terms: JobTerms) -> None:
         """Check that the job's end may be told where it should be.
@@ -230,7 +260,7 @@ class Jobs:
         """Return an account's jobs, the youngest first: of one app, in one state, or all.
 
         Raises:
-            InvalidRequestError: `state` or `after` is none.
+            InvalidRequestError: `state` or `after` is none, or a name is too long for one.
             StoreError: No answer in time.
         """
         known_state = next((known for known in JOB_STATES if known == state), None)
@@ -239,6 +269,10 @@ class Jobs:
         if after is not None and not LIST_AFTER.fullmatch(after):
             message = "after should be the next_after of a list of jobs"
             raise InvalidRequestError.of_field("after", message)
+        for field, name in (("account", account), ("app", app)):
+            if name is not None and len(name) > APP_CHARACTERS_MAX:
+                message = f"{field} should have at most {APP_CHARACTERS_MAX} characters"
+                raise InvalidRequestError.of_field(field, message)
         pool = SERVER_POOL if account is None else f"account:{account}"
         found = await self.store.table.of_account(pool, Wanted(app, known_state), after=after)
         return {"jobs": [self.told(job) for job in found.jobs], "next_after": found.after}

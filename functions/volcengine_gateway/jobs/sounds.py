@@ -67,6 +67,16 @@ def missing_in(sounds: Iterable[Sound], found: Collection[str]) -> Mapping[str, 
     }
 
 
+def parts_wanted(sounds: Iterable[Sound], found: Collection[str]) -> Iterable[str]:
+    """Return the names of segments that matter: of what is not found whole, and of what wants subtitles."""
+    return (
+        name
+        for sound in sounds
+        if sound.is_joined and (sound.name not in found or sound.task.subtitles is not None)
+        for name, _ in sound.segments
+    )
+
+
 def bought_in(sounds: Sequence[Sound], of: Mapping[str, object]) -> Sequence[int]:
     """Return the characters that were bought for each task; a segment of several counts for the first."""
     paid: set[str] = set()

@@ -60,8 +60,11 @@ class Same:
 
 
 def digest_of(request: RequestTerms, *, route: str, account: str, key: bytes) -> str:
-    """Return a keyed hash of a body, and of who pays."""
-    return _hashed(request.model_dump_json(exclude={"credentials"}), route, account, key)
+    """Return a keyed hash of a body, and of who pays.
+
+    Of what says something else than its default only: a retry after a deployment is still the same request.
+    """
+    return _hashed(request.model_dump_json(exclude={"credentials"}, exclude_defaults=True), route, account, key)
 
 
 def _hashed(text: str, route: str, account: str, key: bytes) -> str:

@@ -142,8 +142,9 @@ class Uploads:
             job = made if await self._store.table.add_once(made) else await self._store.table.get(made.job_id)
         if job is None or job.digest != digest:
             raise InvalidRequestError.of_field("upload_id", OTHER_JOB if job and job.digest else NO_LIST)
-        if job.is_lost or (job.started_at_ms is None and not job.is_over):
-            await self._store.queue.send(job.job_id)  # once more does no harm, and the first may never have been sent
+        if job.is_lost:
+            await self._store.queue.send(job.job_id)
+        await self._jobs.send_again(job)
         return job, warnings
 
     async def _taken_in(self, upload_id: str, *, until_ms: int) -> TaskLines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from volcengine_client.errors import InvalidRequestError, StoreError, UnknownJobError
-from volcengine_client.limits import JOB_PAGE_TASKS, JOB_PAGE_TASKS_MAX
+from volcengine_client.limits import APP_CHARACTERS_MAX, JOB_PAGE_TASKS, JOB_PAGE_TASKS_MAX
 from volcengine_client.models import JobRequest, UploadedJobRequest, UploadRequest
 from volcengine_gateway.jobs.job import JOB_STATES
 from volcengine_gateway.openapi.of_speech import ESTIMATE, JOB_TAKEN
@@ -30,6 +30,7 @@ INDEX_MAX = 2**31
 JOB_ERRORS = (*OPERATORS, UnknownRouteError, StoreError)
 ID = "0123456789abcdef0123456789abcdef"
 JOB = Parameter("path", "job_id", "As the gateway gave it.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, ID)
+NAME = {"type": "string", "maxLength": APP_CHARACTERS_MAX}
 TASKS = {"app": "audiobook", "tasks": [{"task_id": "1", "text": "第七章。"}, {"task_id": "2", "text": "从前。"}]}
 DONE = {
     **JOB_TAKEN,
@@ -130,8 +131,8 @@ def _list() -> Operation:
         summary="List an account's jobs, the youngest first.",
         login="operator",
         parameters=(
-            Parameter("query", "account", "One of the gateway's accounts; left out: its main one.", {"type": "string"}),
-            Parameter("query", "app", "Only this app's.", {"type": "string"}, "audiobook"),
+            Parameter("query", "account", "One of the gateway's accounts; left out: its main one.", NAME),
+            Parameter("query", "app", "Only this app's.", NAME, "audiobook"),
             Parameter("query", "state", "Only those in this state.", {"enum": list(JOB_STATES)}, "running"),
             Parameter(
                 "query",

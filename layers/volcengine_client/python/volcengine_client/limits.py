@@ -91,6 +91,7 @@ STORE_READ_MS = 5_000
 STORE_PATIENCE_MS = 15_000  # no attempt of one request begins later than this after the first
 STORE_RETRY_BASE_MS = 50  # the first wait, doubled with each attempt, full jitter
 STORE_RETRY_MAX_MS = 2_000
+WITHDRAW_MAX_MS = 250  # of a request's last half second, to take back a job that was not handed over in time
 HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of what it has no time for
 FIND_MAX_MS = 5_000  # how long it may take to find what was spoken before; then it is bought
 LOOK_MAX_MS = 15_000  # how long an estimate may look for what was spoken before; the rest is said to be unchecked
@@ -219,6 +220,7 @@ TEST_TIMES = PoolTimes(
 assert REQUEST_DEADLINE_MS < FUNCTION_TIMEOUT_MS < GATEWAY_TIMEOUT_MS
 assert DEFAULT_TIMES.renew_ms > TABLE_TIMEOUT_MS
 assert JOBS_LISTED_MAX < JOBS_LOOKED_AT_MAX
+assert WITHDRAW_MAX_MS < ANSWER_RESERVE_MS < HAND_OVER_MS
 assert CONCURRENCY_DEFAULT <= CONCURRENCY_MAX
 assert UPSTREAM_OBJECT_BYTES_MAX <= UPSTREAM_ANSWER_BYTES_MAX
 assert -(-AUDIO_BYTES_MAX // 3) * 4 + 64 * 1024 <= LAMBDA_ANSWER_BYTES_MAX  # its headers and its JSON are small
