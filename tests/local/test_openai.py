@@ -21,7 +21,7 @@ from infra.local.simulator import Simulator
 from tests.support.crowd import expected_audio
 from volcengine_client.limits import AUDIO_BYTES_MAX
 
-HELLO = "你好，世界。这是一句话。"
+HELLO = "你好，世界。这句话说给另一种客户端听。"  # nobody else buys it on this stack
 LONG = "A sentence for a long file, told slowly. " * 24
 
 
