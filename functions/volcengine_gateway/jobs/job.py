@@ -140,7 +140,7 @@ class Job:
     def error(self) -> VolcengineError | None:
         """What became of the tasks that had no outcome when it ended; None when all have one, or it goes on."""
         if self.is_cancelled:
-            return JobCancelledError("the job was cancelled before this task's turn came; nothing was bought")
+            return JobCancelledError("the job was cancelled before this task was spoken to its end")
         if self.error_code:
             return class_of(self.error_code)(self.error_message)
         return None
@@ -209,7 +209,14 @@ def advanced(job: Job, whole: Whole) -> Job | None:
 
 
 def released(
-    job: Job, *, worker_id: str, part: Counts, has_moved: bool, trouble: VolcengineError | None, now_ms: int
+    job: Job,
+    *,
+    worker_id: str,
+    part: Counts,
+    has_moved: bool,
+    trouble: VolcengineError | None,
+    now_ms: int,
+    loose_character_count: int = 0,
 ) -> Job | None:
     """Return the job at the end of a slice: over, or free for the next one; None when another has taken it up.
 
@@ -220,6 +227,7 @@ def released(
         has_moved: Whether the slice gave any task its outcome.
         trouble: What kept it from going on, when that was not for want of time.
         now_ms: Unix milliseconds.
+        loose_character_count: Bought for tasks that have no audio yet, or never will.
     """
     if job.worker_id != worker_id:
         return None
@@ -227,6 +235,7 @@ def released(
         job,
         worker_id="",
         claimed_until_ms=0,
+        bought_character_count=job.bought_character_count + loose_character_count,
         part_done_count=part.done_count,
         part_failed_count=part.failed_count,
         part_bought_character_count=part.bought_character_count,
@@ -244,7 +253,7 @@ def released(
 def _given_up_for(job: Job, trouble: VolcengineError | None, *, now_ms: int) -> VolcengineError | None:
     """Return why a job goes on no more; None when it does."""
     if job.deadline_at_ms is not None and now_ms >= job.deadline_at_ms:
-        return JobFailedError("the job's deadline came before this task's turn; nothing was bought")
+        return JobFailedError("the job's deadline came before this task was spoken to its end")
     is_for_good = trouble is not None and (job.stalled_count >= JOB_STALLS_MAX or not trouble.retryable)
     return trouble if job.stalled_count and is_for_good else None
 

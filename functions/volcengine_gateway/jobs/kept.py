@@ -182,7 +182,7 @@ class KeptSpeech:
             heard(part, start_ms, kept.duration_ms, told)
             for (part, kept), start_ms, told in zip(parts, starts, words, strict=True)
         ]
-        return subtitles_of(said, sound.task.subtitles)
+        return await asyncio.to_thread(subtitles_of, said, sound.task.subtitles)  # seconds, for the longest text
 
     async def _starts_of(self, sound: Sound, parts: Sequence[tuple[TaskItem, Kept]]) -> Sequence[int]:
         """Return where the segments begin in the file that was joined of them."""

@@ -111,6 +111,7 @@ class JobWork:
         spoken_count: Tasks that got audio.
         failed_count: Tasks that got an error for good.
         put_off_count: Tasks that were left to a later slice.
+        loose_character_count: Bought for tasks that did not get their audio in this slice.
         trouble: The last error that may be over in a later slice.
     """
 
@@ -126,6 +127,7 @@ class JobWork:
         self.spoken_count = 0
         self.failed_count = 0
         self.put_off_count = 0
+        self.loose_character_count = 0
         self.trouble: VolcengineError | None = None
         self._job = job
         self._files = files
@@ -179,8 +181,10 @@ class JobWork:
             assert outcome.kept_as == sound.name
             self._has_bought = True
             self._known[sound.name] = Kept(sound.name, outcome.duration_ms, has_words=outcome.words is not None)
+            bought = characters_billed(sound.segment.text)
+            self.loose_character_count += bought
             for task in waiting[:1]:
-                task.bought_characters += characters_billed(sound.segment.text)
+                task.bought_characters += bought
             for task in waiting:
                 task.missing.discard(sound.name)
                 self._finish(task)
@@ -283,6 +287,7 @@ class JobWork:
     def _settle(self, task: _Task, kept: Kept, *, subtitles_as: str | None = None) -> None:
         outcome = _found(task.index, task.sound.task, kept, bought_characters=task.bought_characters)
         self._chunk_of(task.index).settle(replace(outcome, subtitles_as=subtitles_as))
+        self.loose_character_count -= task.bought_characters
         self.spoken_count += 1
 
     def _fail(self, task: _Task, error: VolcengineError) -> None:

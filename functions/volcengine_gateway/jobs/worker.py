@@ -143,6 +143,7 @@ class Worker:
                 has_moved=work.has_moved,
                 trouble=trouble,
                 now_ms=self._clock.wall_ms(),
+                loose_character_count=work.loose_character_count,
             ),
         )
         self._journal.worked(_worked(ended or job, work, trouble, refused=speaker.refused_count))

@@ -80,8 +80,10 @@ async def test_a_long_text_goes_on_over_slices(workshop: Workshop) -> None:
     workshop.voice.speak_ms = 400
     job_id = await _submit(workshop, long_task(120))
     slices = await _finish(workshop, job_id, slice_ms=3_000)
+    told = await workshop.jobs.show(job_id, after=None, limit=None)
 
     assert slices > 1
+    assert told["characters_bought"] == len(long_task(120).text)
     assert workshop.messages.sent == [(job_id, 0)] * slices
     assert workshop.bought() == dict.fromkeys(sentences(120), 1)
     assert await _heard(workshop, job_id) == [long_task(120).text]
@@ -113,6 +115,7 @@ async def test_a_failed_segment_is_the_outcome_of_its_task_alone(workshop: Works
 
     assert [result["error"] and result["error"]["code"] for result in told["results"]] == ["text_refused", None]
     assert sum(workshop.bought().values()) < 40  # what was in the air, and the other task
+    assert told["characters_bought"] == sum(map(len, (text for text in workshop.bought() if text != sentence(0))))
 
 
 async def test_a_segment_in_passing_trouble_puts_its_task_off_and_the_rest_is_kept(

@@ -232,13 +232,13 @@ class PoolTableError(PoolError):
 
 
 class JobCancelledError(VolcengineError):
-    """The job was cancelled before this task's turn came; nothing was bought."""
+    """The job was cancelled before this task was spoken to its end."""
 
     code = "job_cancelled"
 
 
 class JobFailedError(VolcengineError):
-    """The job ended before this task's turn came."""
+    """The job ended before this task was spoken to its end."""
 
     code = "job_failed"
 
