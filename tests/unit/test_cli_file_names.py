@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from volcengine_client.file_names import file_names, is_bare
+from volcengine_client.file_names import file_names, is_bare, subtitle_names
 from volcengine_client.manifest import MANIFEST
 from volcengine_client.models import RESERVED_NAMES, TaskItem
 
@@ -50,3 +51,14 @@ def test_a_file_name_that_has_an_extension_keeps_it() -> None:
     ]
 
     assert file_names(tasks) == ["a.MP3", "Chapter 1. The end.ogg", "b.c.wav", "task_0004.pcm"]
+
+
+@given(task_lists())
+def test_subtitles_have_names_of_their_own_beside_the_audio(tasks: list[TaskItem]) -> None:
+    tasks = [replace(task, subtitles="srt") for task in tasks]
+    names = file_names(tasks, taken=frozenset({MANIFEST}))
+    subtitles = [name or "" for name in subtitle_names(tasks, names, taken=frozenset({MANIFEST}))]
+
+    folded = [unicodedata.normalize("NFKC", name).casefold() for name in (MANIFEST, *names, *subtitles)]
+    assert len(set(folded)) == 2 * len(tasks) + 1
+    assert all(is_bare(name) and name.endswith(".srt") and len(name.encode()) <= 255 for name in subtitles)

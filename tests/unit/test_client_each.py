@@ -56,6 +56,21 @@ async def test_results_may_be_awaited_one_by_one(client: VolcengineConcurrentTTS
     assert sorted(indexes) == list(range(9))
 
 
+def test_a_task_that_is_dropped_is_not_bought(client: VolcengineConcurrentTTS, upstream: Upstream) -> None:
+    speaking = client.generate_each(tasks_of(40))
+    codes: dict[int, str | None] = {}
+    for index, result in speaking:
+        if not codes:
+            for dropped in range(20, 40):
+                speaking.drop(dropped)
+        codes[index] = result.error and result.error.code
+
+    assert len(codes) == 40
+    assert {codes[index] for index in range(20)} == {None}
+    assert {codes[index] for index in range(20, 40)} == {"batch_stopped"}
+    assert upstream.gauge(APP_ID).bought == 20
+
+
 def test_a_batch_without_tasks_has_no_results(client: VolcengineConcurrentTTS) -> None:
     assert list(client.generate_each([])) == []
 

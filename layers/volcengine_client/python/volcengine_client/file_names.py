@@ -35,6 +35,31 @@ def file_names(tasks: Sequence[TaskItem], *, taken: frozenset[str] = frozenset()
     return names
 
 
+def subtitle_names(tasks: Sequence[TaskItem], names: Sequence[str], *, taken: frozenset[str]) -> list[str | None]:
+    """Return a bare file name for the subtitles of each task that wants some: its audio's, with another ending.
+
+    Args:
+        tasks: In their order.
+        names: Of their audio.
+        taken: Names, folded, that no file may have.
+    """
+    used = {_folded(name) for name in (*taken, *names)}
+    found: list[str | None] = []
+    for task, audio in zip(tasks, names, strict=True):
+        if task.subtitles is None:
+            found.append(None)
+            continue
+        stem, _, extension = audio.rpartition(".")
+        again = 1
+        name = f"{stem}.{task.subtitles}"
+        while _folded(name) in used:
+            name = f"{stem}.{extension}{'' if again == 1 else f'-{again}'}.{task.subtitles}"
+            again += 1
+        used.add(_folded(name))
+        found.append(name)
+    return found
+
+
 def is_bare(name: str) -> bool:
     """Tell whether a name leads to a file of its folder, and to nothing hidden."""
     return bool(name) and name[0] != "." and not any(character in UNUSABLE for character in name)

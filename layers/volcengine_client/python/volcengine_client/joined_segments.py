@@ -75,6 +75,23 @@ def join_parts(task: TaskItem, parts: Sequence[Part], write: Callable[[bytes], o
     return Joined(joiner.duration_ms, joiner.starts_ms, subtitles_of(said, task.subtitles))
 
 
+def subtitles_of_audio(task: TaskItem, duration_ms: int, starts_ms: Sequence[int] | None) -> str:
+    """Return the subtitles of a task that was spoken without any: its text laid evenly over its audio.
+
+    Args:
+        task: What was said, and the form that it wants.
+        duration_ms: Of its audio.
+        starts_ms: Where each segment begins in it, between which the text is laid; None: not known, or one segment.
+    """
+    assert task.subtitles is not None
+    segments = segments_of_task(task)
+    if starts_ms is None or len(starts_ms) != len(segments):
+        return subtitles_of([heard(task, 0, duration_ms, None)], task.subtitles)
+    spans = zip(segments, starts_ms, [*starts_ms[1:], duration_ms], strict=True)
+    said = [heard(segment, start_ms, max(0, end_ms - start_ms), None) for segment, start_ms, end_ms in spans]
+    return subtitles_of(said, task.subtitles)
+
+
 def words_told(told: str | None) -> list[Word] | None:
     """Return the words in subtitles of the form `json`; None where they tell none."""
     words = None if told is None else json.loads(told)["words"]

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from volcengine_client.file_names import is_bare
 from volcengine_client.models import TaskError, TaskItem
@@ -17,6 +18,10 @@ from volcengine_client.whole_file import write_whole
 MANIFEST = "manifest.jsonl"
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Entry(BaseModel):
     """One task.
 
@@ -24,7 +29,9 @@ class Entry(BaseModel):
         index: Its place in the list, from 0.
         name: Its id, or `task_1`.
         file: Where its audio is, in the same folder; None for a failed task.
-        duration_ms: How long that plays.
+        subtitles: Where its subtitles are, in the same folder; None, and not in JSON: it has none.
+        duration_ms: How long the audio plays.
+        starts_ms: Where each call's part of a long text begins in it; None, and not in JSON: one call, or not known.
         characters: As the upstream bills them.
         voice: Who speaks.
         error: Why there is no audio.
@@ -34,7 +41,9 @@ class Entry(BaseModel):
     index: int
     name: str
     file: str | None = None
+    subtitles: Annotated[str | None, Field(exclude_if=_is_none)] = None
     duration_ms: int | None = None
+    starts_ms: Annotated[list[int] | None, Field(exclude_if=_is_none)] = None
     characters: int = 0
     voice: str | None = None
     error: TaskError | None = None
@@ -64,7 +73,7 @@ class Manifest:
                 entry = Entry.model_validate_json(line)
             except ValidationError:
                 continue
-            if entry.file is None or is_bare(entry.file):
+            if all(name is None or is_bare(name) for name in (entry.file, entry.subtitles)):
                 entries[entry.index] = entry
         return [entries[index] for index in sorted(entries)]
 

@@ -54,6 +54,8 @@ REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
 RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
 ENDINGS = {"mp3": "mp3", "wav": "wav", "pcm": "pcm", "ogg": "ogg_opus", "opus": "ogg_opus"}  # of file names
+SUBTITLES = ("srt", "vtt", "json")  # forms, and endings of files
+Subtitles = Literal["srt", "vtt", "json"]
 NAME = r"^[A-Za-z0-9._-]{1,64}$"  # of a language, a model or a product
 UNUSABLE = frozenset('<>:"/\\|?*')
 
@@ -215,7 +217,7 @@ class TaskItem:
     text_type: Literal["plain", "ssml"] = field(default="plain", kw_only=True)
     model: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
     resource_id: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
-    subtitles: Literal["srt", "vtt", "json"] | None = field(default=None, kw_only=True)
+    subtitles: Subtitles | None = field(default=None, kw_only=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -36,6 +36,7 @@ class Arrivals:
         self._window = window
         self._is_one_out = False
         self._open: set[int] = set()
+        self._dropped: set[int] = set()
         self._next = 0
         self._settled: deque[tuple[int, Speech | VolcengineError]] = deque()
         self._has_spoken = False
@@ -72,7 +73,7 @@ class Arrivals:
         return len(self._open) + len(self._settled) + self._is_one_out < self._window
 
     def is_wanted(self, index: int) -> bool:
-        return index in self._open
+        return index in self._open and index not in self._dropped
 
     def settle(self, index: int, outcome: Speech | VolcengineError) -> None:
         if index in self._open:
@@ -118,6 +119,10 @@ class Arrivals:
         """Let no further call start; calls under way end as usual."""
         self._is_stopped = True
         self._tell()
+
+    def drop(self, index: int) -> None:
+        """Let no call start for a task; one that is under way ends as usual."""
+        self._dropped.add(index)
 
     def end(self, failure: VolcengineError | None = None) -> None:
         """Say that nothing more comes."""
@@ -182,6 +187,10 @@ class Speaking:
         """Let no further call start; what is being spoken comes as usual, the rest as `batch_stopped`."""
         self._background.start(self._stop())
 
+    def drop(self, index: int) -> None:
+        """Let no call start for a task that nobody waits for any more; it comes as `batch_stopped` unless it began."""
+        self._background.start(self._drop(index))
+
     def __iter__(self) -> Iterator[Arrival]:
         self._begin()
         with closing(self):
@@ -219,3 +228,6 @@ class Speaking:
 
     async def _stop(self) -> None:
         self._arrivals.stop()
+
+    async def _drop(self, index: int) -> None:
+        self._arrivals.drop(index)

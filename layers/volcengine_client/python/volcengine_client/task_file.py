@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class _LineError(Exception):
         self.line = line
 
 
-def read_tasks(path: Path, *, voice_type: str | None = None) -> list[TaskItem]:
+def read_tasks(path: Path, *, usual: Mapping[str, str] | None = None) -> list[TaskItem]:
     """Return the tasks in a file, in its order.
 
     A `.csv` has a header row with the fields' names, and an empty cell leaves its field out. Any other file has one
@@ -54,7 +54,7 @@ def read_tasks(path: Path, *, voice_type: str | None = None) -> list[TaskItem]:
 
     Args:
         path: The file.
-        voice_type: The voice of tasks that name none; None leaves the usual one.
+        usual: Fields, as `voice_type`, of tasks that don't have them; None: none.
 
     Raises:
         InvalidRequestError: A line is broken, or there are none; `details["lines"]` names each, as far as the first 20.
@@ -69,7 +69,7 @@ def read_tasks(path: Path, *, voice_type: str | None = None) -> list[TaskItem]:
     try:
         for line, fields in (_csv_rows if is_csv else _json_lines)(_decoded(content)):
             try:
-                tasks.append(_task(line, fields, voice_type))
+                tasks.append(_task(line, fields, usual or {}))
             except _LineError as exc:
                 problems.append((exc.line, str(exc)))
     except _LineError as exc:
@@ -150,13 +150,11 @@ def _fields(names: list[str], row: list[str]) -> dict[str, Any] | str:
     return fields
 
 
-def _task(line: int, fields: dict[str, Any] | str, voice_type: str | None) -> TaskItem:
+def _task(line: int, fields: dict[str, Any] | str, usual: Mapping[str, str]) -> TaskItem:
     if isinstance(fields, str):
         raise _LineError(line, fields)
-    if voice_type is not None:
-        fields = {"voice_type": voice_type, **fields}
     try:
-        return _TASK.validate_python(fields)
+        return _TASK.validate_python({**usual, **fields})
     except ValidationError as exc:
         # Without its cause, which quotes the line.
         raise _LineError(line, told_of(exc)) from None

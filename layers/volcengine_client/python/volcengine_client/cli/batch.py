@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from volcengine_client.cli import access, endings
-from volcengine_client.cli.direct import speak_directly
+from volcengine_client.cli.direct import DirectBatch
 from volcengine_client.cli.endings import err, out
 from volcengine_client.cli.estimate import figures_here, figures_there, shown
 from volcengine_client.cli.handed_in import JobRecord
@@ -26,6 +26,7 @@ from volcengine_client.limits import (
     VOICE_TYPE_CHARACTERS_MAX,
 )
 from volcengine_client.manifest import MANIFEST
+from volcengine_client.models import Subtitles
 from volcengine_client.out_folder import OutFolder
 from volcengine_client.task_file import read_tasks
 
@@ -42,6 +43,9 @@ def batch(  # noqa: PLR0913 - one argument an option
     app: access.AppOption = "default",
     voice: Annotated[
         str | None, typer.Option("--voice", help="The voice of tasks that name none.", show_default=False)
+    ] = None,
+    subtitles: Annotated[
+        Subtitles | None, typer.Option("--subtitles", help="Of tasks that don't say.", show_default="none")
     ] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and buy nothing.")] = False,
     concurrency: Annotated[
@@ -62,7 +66,8 @@ def batch(  # noqa: PLR0913 - one argument an option
     """Speak a file of tasks into a folder; run it again to speak what is missing or has changed."""
     with endings.told():
         wishes = JobWishes(app=app, priority=priority, deadline_s=deadline_s)
-        listed = read_tasks(tasks, voice_type=_voice(voice))
+        usual = {"voice_type": _voice(voice), "subtitles": subtitles}
+        listed = read_tasks(tasks, usual={name: field for name, field in usual.items() if field is not None})
         endings.warn(listed)
         out_folder = OutFolder(folder, listed)
         if access.gateway_address(gateway) is None:
@@ -81,12 +86,9 @@ def _batch_directly(
         return
     with access.direct_client(limits, pool, app) as client:
         folder.begin()
-        progress = BatchProgress(err, folder.to_speak_count)
-        _end(
-            folder,
-            progress,
-            is_whole=_run(folder, progress, speak_directly(client, folder, progress, ahead=limits.total)),
-        )
+        progress = BatchProgress(err, folder.to_do_count)
+        batch = DirectBatch(client, folder, progress, ahead=limits.total)
+        _end(folder, progress, is_whole=_run(folder, progress, batch.run()))
 
 
 def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
@@ -96,7 +98,7 @@ def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes,
         endings.show(shown(figures_there(folder, estimates, limit=CONCURRENCY_DEFAULT)))
         return
     folder.begin()
-    progress = BatchProgress(err, folder.to_speak_count)
+    progress = BatchProgress(err, folder.to_do_count)
     remote = RemoteBatch(client, folder, progress, wishes)
     is_whole = _run(folder, progress, remote.run())
     if not is_whole:
@@ -134,15 +136,19 @@ def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:
         typer.Exit: 130 after Ctrl-C, 1 when some failed.
     """
     found = f"{folder.found_count:,} there already, " if folder.found_count else ""
+    if progress.subtitled_count:
+        found += f"{progress.subtitled_count:,} subtitled, "
     out.print(
         f"{found}{progress.done_count:,} spoken ({progress.characters:,} characters), "
         f"{progress.failed_count:,} failed: {folder.folder / MANIFEST}"
     )
     for code, count in folder.errors().items():
         err.print(f"  {count:,} {code}")
+    if folder.unsubtitled_count:
+        err.print(f"  {folder.unsubtitled_count:,} without their subtitles")
     if not is_whole:
         raise typer.Exit(endings.INTERRUPTED)
-    if progress.failed_count:
+    if progress.failed_count or folder.unsubtitled_count:
         raise typer.Exit(endings.SOME_FAILED)
 
 

@@ -14,8 +14,8 @@ from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobResult
 from volcengine_client.limits import DOWNLOADS_MAX
 from volcengine_client.manifest import MANIFEST, Entry, Manifest
-from volcengine_client.models import TaskError, TaskItem
-from volcengine_client.whole_file import remove_parts, write_whole
+from volcengine_client.models import SUBTITLES, TaskError, TaskItem
+from volcengine_client.whole_file import remove_parts
 
 DIGITS = 5  # of a task's number in a file's name
 
@@ -29,11 +29,13 @@ class DownloadedJob:
     Attributes:
         done_count: Tasks whose audio is in the folder.
         failed_count: Tasks without audio.
+        unsubtitled_count: Tasks whose subtitles could not be fetched.
     """
 
     def __init__(self, client: GatewayClient, job_id: str, folder: Path) -> None:
         self.done_count = 0
         self.failed_count = 0
+        self.unsubtitled_count = 0
         self._client = client
         self._job_id = job_id
         self._folder = folder
@@ -65,7 +67,7 @@ class DownloadedJob:
 
     async def _fetch(self, result: JobResult) -> None:
         entry = self._entries.get(result.index)
-        if entry is None or entry.file is None:
+        if entry is None or entry.file is None or (result.subtitles_url is not None and entry.subtitles is None):
             entry = await self._entry(result)
             self._entries[entry.index] = entry
             await asyncio.to_thread(self._manifest.add, entry)
@@ -85,13 +87,26 @@ class DownloadedJob:
         )
         if result.error is not None:
             return entry
-        file = _file_name(result)
+        file, known = _file_name(result), self._entries.get(result.index)
         try:
-            audio = await self._client.audio_async(result)
+            if known is None:
+                await self._client.download_async(result, self._folder / file)
         except VolcengineError as error:
             return entry.model_copy(update={"error": TaskError.of(error)})
-        await asyncio.to_thread(write_whole, self._folder / file, audio)
-        return entry.model_copy(update={"file": file})
+        return entry.model_copy(update={"file": file, "subtitles": await self._subtitles(result, file)})
+
+    async def _subtitles(self, result: JobResult, file: str) -> str | None:
+        """Fetch a task's subtitles beside its audio; return the file's name, None when there are none to be had."""
+        form = _ending(result.subtitles_url)
+        if form not in SUBTITLES:
+            return None
+        name = f"{file}.{form}" if form == _ending(file) else str(Path(file).with_suffix(f".{form}"))
+        try:
+            await self._client.download_subtitles_async(result, self._folder / name)
+        except VolcengineError:
+            self.unsubtitled_count += 1
+            return None
+        return name
 
     def _begin(self) -> None:
         """Make the folder, and see what an earlier run fetched of this job."""
@@ -99,18 +114,24 @@ class DownloadedJob:
         self._own.take()
         remove_parts(self._folder)
         self._entries = {
-            entry.index: entry
+            entry.index: entry if self._is_there(entry.subtitles) else entry.model_copy(update={"subtitles": None})
             for entry in self._manifest.read()
-            if entry.fingerprint == f"{self._job_id}:{entry.index}"
-            and entry.file is not None
-            and (self._folder / entry.file).is_file()
+            if entry.fingerprint == f"{self._job_id}:{entry.index}" and self._is_there(entry.file)
         }
         self._has_begun = True
+
+    def _is_there(self, name: str | None) -> bool:
+        return name is not None and (self._folder / name).is_file()
+
+
+def _ending(path: str | None) -> str:
+    """Return how a file's name or its address ends, in small letters."""
+    return Path(urlsplit(path or "").path).suffix.removeprefix(".").lower()
 
 
 def _file_name(result: JobResult) -> str:
     """Return a name that no other task of the job has: its number and its id."""
-    ending = Path(urlsplit(result.audio_url or "").path).suffix.removeprefix(".").lower()
+    ending = _ending(result.audio_url)
     encoding = ending if ending in EXTENSIONS else "mp3"
     task = TaskItem(text="-", output_filename=None, task_id=result.task_id)
     stem = file_names([task], taken=frozenset({MANIFEST}))[0].removesuffix(".mp3")

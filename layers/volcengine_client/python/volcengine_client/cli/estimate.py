@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from volcengine_client.cli.plan import Plan
 from volcengine_client.jobs import Estimate
+from volcengine_client.kept_segments import KeptSegments
 from volcengine_client.limits import CALL_TIME_ESTIMATED_MS
 from volcengine_client.out_folder import OutFolder
 from volcengine_client.speech.account import refusal_of
@@ -47,14 +49,19 @@ def figures_here(folder: OutFolder, *, limit: int) -> Figures:
     """Return the figures of a batch that is spoken from here."""
     refused = [piece for piece in folder.missing if refusal_of(piece.task) is not None]
     indexes = {piece.index for piece in refused}
-    called = [piece for piece in folder.missing if piece.index not in indexes]
+    plan = Plan(folder, KeptSegments(folder.folder))
+    called = [
+        segment
+        for name, segment in plan.segments.items()
+        if any(piece.index not in indexes for piece in plan.wanted_by[name])
+    ]
     products: Counter[str] = Counter()
-    for piece in called:
-        products[product_of(piece.task)] += characters_billed(piece.task.text)
+    for segment in called:
+        products[product_of(segment)] += characters_billed(segment.text)
     return Figures(
         tasks=len(folder.pieces),
         found=folder.found_count,
-        saved=folder.to_speak_count - len(folder.missing),
+        saved=folder.to_do_count - len(folder.missing) + len(plan.at_hand),
         refused=len(refused),
         calls=len(called),
         characters=products,
@@ -71,7 +78,7 @@ def figures_there(folder: OutFolder, estimates: Sequence[Estimate], *, limit: in
     return Figures(
         tasks=len(folder.pieces),
         found=folder.found_count,
-        saved=folder.to_speak_count - len(folder.missing) + sum(estimate.saved for estimate in estimates),
+        saved=folder.to_do_count - len(folder.missing) + sum(estimate.saved for estimate in estimates),
         refused=sum(len(estimate.refused) for estimate in estimates),
         calls=sum(estimate.calls for estimate in estimates),
         characters=products,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from volcengine_client.cli import access, endings
 from volcengine_client.cli.download import DownloadedJob
-from volcengine_client.cli.endings import out
+from volcengine_client.cli.endings import err, out
 from volcengine_client.jobs import Job, JobState
 
 jobs_app = typer.Typer(
@@ -85,7 +85,7 @@ def download_job(
     gateway: access.GatewayOption = None,
     admin_key_file: access.KeyFileOption = None,
 ) -> None:
-    """Fetch a job's audio as it comes, until the job is over; run it again to fetch what is missing."""
+    """Fetch a job's audio and subtitles as they come, until the job is over; run it again to fetch what is missing."""
     with endings.told(), access.gateway_client(gateway, admin_key_file, None) as client:
         downloaded = DownloadedJob(client, job_id, folder)
         try:
@@ -93,7 +93,9 @@ def download_job(
         finally:
             downloaded.finish()
         out.print(f"{downloaded.done_count:,} files, {downloaded.failed_count:,} failed tasks in {folder}")
-        if downloaded.failed_count:
+        if downloaded.unsubtitled_count:
+            err.print(f"  {downloaded.unsubtitled_count:,} without their subtitles; run it again")
+        if downloaded.failed_count or downloaded.unsubtitled_count:
             raise typer.Exit(endings.SOME_FAILED)
 
 

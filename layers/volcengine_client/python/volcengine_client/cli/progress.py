@@ -23,12 +23,15 @@ class BatchProgress:
         done_count: Spoken.
         failed_count: Not spoken.
         characters: Of the calls for those that were.
+        subtitled_count: Whose audio was there, and which have subtitles now.
     """
 
     def __init__(self, console: Console, task_count: int) -> None:
         self.done_count = 0
         self.failed_count = 0
         self.characters = 0
+        self.subtitled_count = 0
+        self._begun: dict[str, float] = {}  # how much of pieces that are not finished was heard
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,16 +53,29 @@ class BatchProgress:
     ) -> None:
         self._progress.stop()
 
-    def spoken(self, piece: Piece, count: int) -> None:
-        """Count a piece that has its audio, which *count* tasks share."""
-        self.done_count += count
-        self.characters += characters_billed(piece.task.text)
-        self._tell(count)
+    def heard(self, piece: Piece, characters: int, *, share: float) -> None:
+        """Count what a call brought for a piece that is not finished: so much of it, from 0 to 1."""
+        self.characters += characters
+        self._begun[piece.key] = self._begun.get(piece.key, 0.0) + share
+        self._tell()
 
-    def failed(self, count: int) -> None:
+    def spoken(self, piece: Piece, count: int, *, characters: int | None = None) -> None:
+        """Count a piece that has its audio, which *count* tasks share; None: its calls were not counted before."""
+        self.done_count += count
+        self.characters += characters_billed(piece.task.text) if characters is None else characters
+        self._begun.pop(piece.key, None)
+        self._tell()
+
+    def subtitled(self, count: int) -> None:
+        """Count a piece that had its audio and has subtitles now, which *count* tasks share."""
+        self.subtitled_count += count
+        self._tell()
+
+    def failed(self, piece: Piece, count: int) -> None:
         """Count a piece that has an error, which *count* tasks share."""
         self.failed_count += count
-        self._tell(count)
+        self._begun.pop(piece.key, None)
+        self._tell()
 
     def slots(self, in_use: int, limit: int | None) -> None:
         """Show how busy the pool is."""
@@ -69,6 +85,7 @@ class BatchProgress:
         """Say what is being done now."""
         self._progress.update(self._bar, description=what)
 
-    def _tell(self, count: int) -> None:
+    def _tell(self) -> None:
         failed = f" · {self.failed_count} failed" if self.failed_count else ""
-        self._progress.update(self._bar, advance=count, counts=f"{self.characters:,} characters{failed}")
+        completed = self.done_count + self.subtitled_count + self.failed_count + sum(self._begun.values())
+        self._progress.update(self._bar, completed=completed, counts=f"{self.characters:,} characters{failed}")

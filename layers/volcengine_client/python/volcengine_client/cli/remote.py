@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -13,6 +15,7 @@ from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.errors import CallerError, UnknownJobError, VolcengineError
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobResult, JobWishes
+from volcengine_client.joined_segments import Joined
 from volcengine_client.limits import DOWNLOADS_MAX, JOB_TASKS_MAX, SLOTS_LOOK_MS, UPLOAD_BYTES_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.out_folder import OutFolder, Piece
@@ -52,7 +55,7 @@ class RemoteBatch:
 
     async def _handed_in(self) -> list[HandedIn]:
         """Return the jobs that speak all that is missing: those of an earlier run, then new ones."""
-        missing = {piece.fingerprint: piece for piece in self._folder.missing}
+        missing = {piece.key: piece for piece in self._folder.missing}
         jobs = []
         for job in await asyncio.to_thread(self._record.read):
             if job.gateway == self._client.address and await self._is_of_use(job, missing):
@@ -75,13 +78,13 @@ class RemoteBatch:
 
     async def _hand_in(self, pieces: Sequence[Piece]) -> HandedIn:
         job = await self._client.submit_async([piece.task for piece in pieces], **self._wishes)
-        fingerprints = [piece.fingerprint for piece in pieces]
+        fingerprints = [piece.key for piece in pieces]
         handed_in = HandedIn(gateway=self._client.address, job_id=job.job_id, fingerprints=fingerprints)
         await asyncio.to_thread(self._record.add, handed_in)
         return handed_in
 
     async def _fetch_all(self, job: HandedIn) -> None:
-        pieces = {piece.fingerprint: piece for piece in self._folder.missing}
+        pieces = {piece.key: piece for piece in self._folder.missing}
         fetches: set[asyncio.Task[None]] = set()
         try:
             async for result in self._client.results_async(job.job_id):
@@ -96,28 +99,54 @@ class RemoteBatch:
         await asyncio.to_thread(self._record.drop, job.job_id)
 
     async def _fetch(self, job: HandedIn, piece: Piece, result: JobResult) -> None:
-        """Fetch and keep one file; an error of its own is the piece's outcome."""
+        """Fetch and keep one piece's files; an error of its own is the piece's outcome."""
         if result.error is not None:
             await asyncio.to_thread(self._folder.fail, piece, result.error)
-            self._progress.failed(self._folder.alike_count(piece))
+            self._progress.failed(piece, self._folder.alike_count(piece))
             return
+        known = self._folder.audio_of(piece)
+        # Audio that is here already stays, unless the gateway's is another one, which its subtitles belong to.
+        part = None if known is not None and known.duration_ms == result.duration_ms else self._folder.part()
         try:
-            audio = await self._audio(job, result)
+            made = await self._made(job, piece, result, part)
+            await asyncio.to_thread(self._folder.keep, piece, made, part)
         except VolcengineError as error:
             await asyncio.to_thread(self._folder.fail_with, piece, error)
-            self._progress.failed(self._folder.alike_count(piece))
-            return
-        await asyncio.to_thread(self._folder.keep, piece, result, audio)
-        self._progress.spoken(piece, self._folder.alike_count(piece))
+            self._progress.failed(piece, self._folder.alike_count(piece))
+        else:
+            self._count(piece, is_new=part is not None)
+        finally:
+            if part is not None:
+                await asyncio.to_thread(part.unlink, missing_ok=True)
 
-    async def _audio(self, job: HandedIn, result: JobResult) -> bytes:
-        """Return the audio; with a new address when the old one is not good any more."""
+    def _count(self, piece: Piece, *, is_new: bool) -> None:
+        count = self._folder.alike_count(piece)
+        if is_new:
+            self._progress.spoken(piece, count)
+        else:
+            self._progress.subtitled(count)
+
+    async def _made(self, job: HandedIn, piece: Piece, result: JobResult, part: Path | None) -> Joined:
+        """Write the audio to *part*; return its subtitles, which are None when they can't be had now."""
+        if part is not None:
+            result = await self._downloaded(job, result, part)
+        subtitles = None
+        if piece.subtitles is not None:
+            with suppress(VolcengineError):
+                subtitles = await self._client.subtitles_async(result)
+        assert result.duration_ms is not None
+        return Joined(result.duration_ms, (), subtitles)
+
+    async def _downloaded(self, job: HandedIn, result: JobResult, part: Path) -> JobResult:
+        """Write the audio; return the result with a new address when the old one was not good any more."""
         try:
-            return await self._client.audio_async(result)
+            await self._client.download_async(result, part)
         except CallerError:
             async for again in self._client.results_async(job.job_id, after=result.index - 1):
-                return await self._client.audio_async(again)
+                await self._client.download_async(again, part)
+                return again
             raise
+        return result
 
     async def _look(self) -> None:
         """Look at the pool now and then; what can't be seen is not shown."""

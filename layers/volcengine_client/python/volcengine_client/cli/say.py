@@ -25,13 +25,12 @@ from volcengine_client.errors import BatchStoppedError, InvalidRequestError, Vol
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.joined_segments import Part, asked_segments, join_parts
 from volcengine_client.limits import SAY_BYTES_MAX
-from volcengine_client.models import ENDINGS, VOICE_TYPE_DEFAULT, TaskItem, TaskResult, encoding_by_ending
+from volcengine_client.models import ENDINGS, SUBTITLES, VOICE_TYPE_DEFAULT, TaskItem, TaskResult, encoding_by_ending
 from volcengine_client.speech.text import characters_billed
 from volcengine_client.task_file import told_of
 from volcengine_client.whole_file import parts_of, write_whole
 
 PIPE = Path("-")
-SUBTITLES = ("srt", "vtt", "json")  # forms, and endings of files
 SUBTITLES_ASKED_MAX = 3  # times that a gateway is asked for subtitles for which it had no time
 _TASK = TypeAdapter(TaskItem)
 
