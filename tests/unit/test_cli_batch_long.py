@@ -231,6 +231,23 @@ def test_missing_subtitles_are_fetched_and_nothing_is_bought_or_fetched_again(
     assert sum(door.workshop.bought().values()) == 3
 
 
+def test_audio_that_the_gateway_no_longer_keeps_is_not_bought_again_for_subtitles(
+    there: CommandLine, door: JobDoor, tmp_path: Path
+) -> None:
+    tasks, out = write_tasks(tmp_path / "tasks.jsonl", [{"text": f"Number {n}."} for n in range(3)]), tmp_path / "out"
+    there.run("batch", tasks, "-o", out)
+    for path in (tmp_path / "server").rglob("*.mp3*"):
+        path.unlink()
+    door.asked.clear()
+    ended = there.run("batch", tasks, "-o", out, "--subtitles", "vtt")
+
+    assert ended.code == 0, ended.said
+    assert "3 subtitled, 0 spoken" in ended.out
+    assert [entry["subtitles"] for entry in manifest_in(out)] == [f"task_000{n}.vtt" for n in (1, 2, 3)]
+    assert sum(door.workshop.bought().values()) == 3
+    assert fetched(door, ".vtt") == fetched(door, ".mp3") == 0
+
+
 def test_subtitles_that_can_not_be_fetched_leave_the_audio_and_come_next_time(
     there: CommandLine, door: JobDoor, tmp_path: Path
 ) -> None:

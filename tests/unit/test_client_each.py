@@ -63,7 +63,7 @@ def test_a_task_that_is_dropped_is_not_bought(client: VolcengineConcurrentTTS, u
         if not codes:
             for dropped in range(20, 40):
                 speaking.drop(dropped)
-        codes[index] = result.error and result.error.code
+        codes[index] = None if result.error is None else result.error.code
 
     assert len(codes) == 40
     assert {codes[index] for index in range(20)} == {None}

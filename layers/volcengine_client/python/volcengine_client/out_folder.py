@@ -12,7 +12,7 @@ from pathlib import Path
 from volcengine_client.errors import VolcengineError
 from volcengine_client.file_names import file_names, subtitle_names
 from volcengine_client.folder_lock import FolderLock
-from volcengine_client.joined_segments import Joined
+from volcengine_client.joined_segments import Joined, subtitles_of_audio
 from volcengine_client.manifest import MANIFEST, Entry, Manifest, fingerprint_of
 from volcengine_client.models import TaskError, TaskItem
 from volcengine_client.speech.text import characters_billed
@@ -185,6 +185,18 @@ class OutFolder:
                 shutil.copyfile(part, copy) if one is not self._alike[piece.key][-1] else part.replace(copy)
                 copy.replace(self.folder / one.file)
             self._add(one.entry(made.duration_ms, made.starts_ms, has_subtitles=made.subtitles is not None))
+
+    def subtitle(self, piece: Piece) -> None:
+        """Make the subtitles of a piece, and of all that are like it, of the audio that is there; nothing is bought.
+
+        Raises:
+            OSError: A file can't be written.
+        """
+        known = self.audio_of(piece)
+        assert known is not None
+        duration_ms = known.duration_ms or 0
+        subtitles = subtitles_of_audio(piece.task, duration_ms, known.starts_ms)
+        self.keep(piece, Joined(duration_ms, known.starts_ms or (), subtitles), None)
 
     def fail(self, piece: Piece, error: TaskError) -> None:
         """Say why a piece, and all that are like it, have no audio."""

@@ -9,7 +9,7 @@ from volcengine_client.cli.plan import Plan
 from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.client import VolcengineConcurrentTTS
 from volcengine_client.errors import BatchStoppedError, UpstreamUnavailableError
-from volcengine_client.joined_segments import Joined, Part, join_parts, subtitles_of_audio
+from volcengine_client.joined_segments import Part, join_parts
 from volcengine_client.kept_segments import KeptSegments
 from volcengine_client.models import TaskError, TaskResult
 from volcengine_client.out_folder import OutFolder, Piece
@@ -125,7 +125,7 @@ class DirectBatch:
         """Bring a piece's files to their places; then the segments of which they were made go."""
         count = self._folder.alike_count(piece)
         if self._folder.audio_of(piece) is not None:
-            await asyncio.to_thread(self._subtitle, piece)
+            await asyncio.to_thread(self._folder.subtitle, piece)
             self._progress.subtitled(count)
             return
         if await asyncio.to_thread(self._join, piece, part):
@@ -133,14 +133,6 @@ class DirectBatch:
         else:
             self._progress.failed(piece, count)
         await asyncio.to_thread(self._kept.drop, self._plan.finish(piece))
-
-    def _subtitle(self, piece: Piece) -> None:
-        """Give a piece that has its audio its subtitles: what was bought is not bought again for them."""
-        known = self._folder.audio_of(piece)
-        assert known is not None
-        duration_ms = known.duration_ms or 0
-        subtitles = subtitles_of_audio(piece.task, duration_ms, known.starts_ms)
-        self._folder.keep(piece, Joined(duration_ms, known.starts_ms or (), subtitles), None)
 
     def _join(self, piece: Piece, part: Part | None) -> bool:
         """Make the audio and the subtitles of a piece; tell whether that was possible."""

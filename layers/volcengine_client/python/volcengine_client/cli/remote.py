@@ -22,6 +22,8 @@ from volcengine_client.out_folder import OutFolder, Piece
 
 T = TypeVar("T")
 
+LOOKED_AT_ONCE = 50  # tasks for which a gateway is asked together whether it keeps all of them
+
 _TASK = TypeAdapter(TaskItem)
 
 
@@ -62,8 +64,26 @@ class RemoteBatch:
                 jobs.append(job)
                 for fingerprint in job.fingerprints:
                     missing.pop(fingerprint, None)
-        parts = parts_of(list(missing.values()), bytes_max=UPLOAD_BYTES_MAX)
+        parts = parts_of(await self._to_ask(list(missing.values())), bytes_max=UPLOAD_BYTES_MAX)
         return jobs + [await _to_its_end(self._hand_in(pieces)) for pieces in parts]
+
+    async def _to_ask(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return what the gateway is to speak, or only to subtitle.
+
+        Audio that is here is not bought again for its subtitles: they are made here where the gateway has lost it.
+        """
+        asked = [piece for piece in pieces if self._folder.audio_of(piece) is None]
+        here = [piece for piece in pieces if self._folder.audio_of(piece) is not None]
+        for first in range(0, len(here), LOOKED_AT_ONCE):
+            some = here[first : first + LOOKED_AT_ONCE]
+            estimate = await self._client.estimate_async([piece.task for piece in some])
+            if not estimate.calls:
+                asked += some
+                continue
+            for piece in some:
+                await asyncio.to_thread(self._folder.subtitle, piece)
+                self._progress.subtitled(self._folder.alike_count(piece))
+        return asked
 
     async def _is_of_use(self, job: HandedIn, missing: dict[str, Piece]) -> bool:
         if missing.keys() & set(job.fingerprints):
