@@ -37,7 +37,8 @@ class Job:
     Attributes:
         job_id: 128 random bits, in hexadecimal.
         revision: Grows by one with every write.
-        digest: A keyed hash of the request that began it, where its tasks were uploaded; "": they were not.
+        digest: Keyed hashes of the request that began it and of its list's version, where its tasks were uploaded;
+            "": they were not.
         account: The pool of the account that pays.
         app: Whose share it takes from.
         is_background: Served after all that is not.

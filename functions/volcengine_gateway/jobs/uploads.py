@@ -7,10 +7,11 @@ or its process ended, leads to the same job: its chunks are the same files again
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import BatchTooLargeError, InvalidRequestError, StoreError
@@ -37,6 +38,9 @@ from volcengine_gateway.told import JobTakenTold, JobTold, UploadTold, taken_on
 ROUTE = "jobs"
 NO_LIST = (
     "No list was uploaded under this id, or it is no longer kept: ask for an address, PUT the list there, then start"
+)
+OTHER_LIST = (
+    "This upload began a job already, and another list was uploaded since; ask for an address of its own for that"
 )
 OTHER_JOB = "This upload began a job with other fields; upload the list anew for another job"
 LATE = "the list could not be read in time; the same request again goes on with it"
@@ -114,13 +118,13 @@ class Uploads:
         payer = payer_of_job(keyring, request, shown_admin_key)
         key = keyring.naming_key
         same = Same.of(request, route=ROUTE, account=payer.pool, key=key, idempotency_key=idempotency_key)
-        digest = digest_of(request, route=ROUTE, account=payer.pool, key=key)
+        by = _By(digest_of(request, route=ROUTE, account=payer.pool, key=key), key)
         await self._one_at_a_time.begin(same, deadline_at_ms=deadline_at_ms)
         job, warnings = None, list[str]()
         try:
             left_ms = deadline_at_ms - ANSWER_RESERVE_MS - self._clock.monotonic_ms()
             async with asyncio.timeout(max(0, left_ms) / 1_000):
-                job, warnings = await self._begun(request, payer, digest, until_ms=deadline_at_ms - HAND_OVER_MS)
+                job, warnings = await self._begun(request, payer, by, until_ms=deadline_at_ms - HAND_OVER_MS)
         except TimeoutError as exc:
             raise StoreError(LATE) from exc
         finally:
@@ -128,32 +132,34 @@ class Uploads:
         return taken_on(self._jobs.told(job), warnings)
 
     async def _begun(
-        self, request: UploadedJobRequest, payer: Payer, digest: str, *, until_ms: int
+        self, request: UploadedJobRequest, payer: Payer, by: _By, *, until_ms: int
     ) -> tuple[Job, list[str]]:
         """Return the job of an upload, begun now or before; and, now, the warnings that its tasks deserve."""
         warnings: list[str] = []
         job = await self._store.table.get(request.upload_id)
+        stored = await self._store.files.stored(upload_file(request.upload_id))
         if job is None:
             await self._jobs.check_callback(request)
-            lines = await self._taken_in(request.upload_id, until_ms=until_ms)
+            lines = await self._taken_in(request.upload_id, stored, until_ms=until_ms)
             tally, warnings = Tally(lines.task_count, lines.character_count), warnings_of(lines.spoken_by.values())
-            made = self._jobs.new_job(request, payer, request.upload_id, tally, digest=digest)
+            made = self._jobs.new_job(request, payer, request.upload_id, tally, digest=by.digest_with(stored))
             await self._jobs.keep_address(made.job_id, request)
             job = made if await self._store.table.add_once(made) else await self._store.table.get(made.job_id)
-        if job is None or job.digest != digest:
+        if job is None or not job.digest.startswith(by.request):
             raise InvalidRequestError.of_field("upload_id", OTHER_JOB if job and job.digest else NO_LIST)
+        if stored is not None and job.digest not in {by.request, by.digest_with(stored)}:
+            raise InvalidRequestError.of_field("upload_id", OTHER_LIST)
         if job.is_lost:
             await self._store.queue.send(job.job_id)
         await self._jobs.send_again(job)
         return job, warnings
 
-    async def _taken_in(self, upload_id: str, *, until_ms: int) -> TaskLines:
+    async def _taken_in(self, upload_id: str, stored: Stored | None, *, until_ms: int) -> TaskLines:
         """Check a list and write it down in chunks, with little of it in memory; go on where the last start ended.
 
         What was written of a list with a broken line belongs to no job, and expires.
         """
         name = upload_file(upload_id)
-        stored = await self._store.files.stored(name)
         if stored is None:
             raise InvalidRequestError.of_field("upload_id", NO_LIST)
         if stored.byte_count > UPLOAD_BYTES_MAX:
@@ -176,6 +182,18 @@ class Uploads:
         finally:
             writing.abandon()
         return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _By:
+    """What a job is begun by: a keyed hash of the request, and the key for that of the list's version."""
+
+    request: str
+    key: bytes = field(repr=False)
+
+    def digest_with(self, stored: Stored | None) -> str:
+        version = "" if stored is None else stored.version
+        return self.request + hmac.digest(self.key, version.encode(), "sha256").hex()
 
 
 class _Writing:
