@@ -23,7 +23,7 @@ from volcengine_client.errors import (
     VolcengineError,
     class_of,
 )
-from volcengine_client.limits import ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS, WITHDRAW_MAX_MS
+from volcengine_client.limits import ANSWER_RESERVE_MS, FIND_MAX_MS, HAND_OVER_MS, TURN_END_MIN_MS, WITHDRAW_MAX_MS
 from volcengine_client.models import (
     BatchRequest,
     BatchResponse,
@@ -134,7 +134,8 @@ class Once:
             ]
             return _response(results, spoken, pointer)
         finally:
-            await ending.end(job_id=None if pointer is None else job_id)
+            within_ms = max(TURN_END_MIN_MS, self._left_ms(ask))
+            await ending.end(job_id=None if pointer is None else job_id, within_ms=within_ms)
 
     # --- what is spoken ----------------------------------------------------------
 

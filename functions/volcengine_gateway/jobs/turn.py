@@ -159,9 +159,11 @@ class Ending:
         """End it beside what goes on: all that was asked for is kept, so that the next one finds it."""
         self._under_way = asyncio.create_task(self._turns.end(self._same, job_id=None))
 
-    async def end(self, *, job_id: str | None) -> None:
-        """Return when it has ended, and say to which job it led."""
-        if self._under_way is not None:
-            await self._under_way
-        if self._under_way is None or job_id is not None:
-            await self._turns.end(self._same, job_id=job_id)
+    async def end(self, *, job_id: str | None, within_ms: int) -> None:
+        """Return when it has ended, and say to which job it led; an answer never waits for longer than *within_ms*."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_ms / 1_000):
+                if self._under_way is not None:
+                    await self._under_way
+                if self._under_way is None or job_id is not None:
+                    await self._turns.end(self._same, job_id=job_id)

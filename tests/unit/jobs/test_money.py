@@ -17,6 +17,7 @@ from tests.support.long_texts import long_task
 from volcengine_client.errors import InvalidRequestError, StoreError
 from volcengine_client.models import BatchRequest, JobRequest
 from volcengine_client.speech.speech import Word
+from volcengine_gateway.jobs.store import Turn
 from volcengine_gateway.jobs.turn import Same
 
 SSML = "<speak>" + "".join(f"<s>sentence number {number:02} of the text</s>" for number in range(20)) + "</speak>"
@@ -207,6 +208,21 @@ async def test_a_caller_who_is_told_to_ask_again_has_no_job_that_buys_meanwhile(
     assert told.said["job"] is None
     assert any(result["error"] for result in told.said["results"])
     assert len(workshop.voice.spoken) == spoken_count
+
+
+async def test_an_answer_leaves_in_time_though_its_end_can_not_be_put_down(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5: what was bought is in it; a turn ends by itself."""
+
+    async def hang(_name: str, _turn: Turn) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(workshop.store.turns, "end", hang)
+    async with asyncio.timeout(5):
+        told = await workshop.bench(times=TIMES).post({"tasks": [{"text": "a"}]}, remaining_ms=4_500)
+
+    assert told.status == 200
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ HAND_OVER_MS = 3_000  # of a request's time that is kept for making a job of wha
 FIND_MAX_MS = 5_000  # how long it may take to find what was spoken before; then it is bought
 LOOK_MAX_MS = 15_000  # how long an estimate may look for what was spoken before; the rest is said to be unchecked
 LOOK_RESERVE_MS = 8_000  # of an estimate's time that is kept for reckoning, with 70,000 tasks on half a processor
+TURN_END_MIN_MS = 200  # how long an answer waits at least for its end to be put down, so that equal requests go on
 TURN_POLL_MS = 200  # how often one looks who waits for the same request's end
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 IDEMPOTENCY_KEPT_MS = 86_400_000  # for how long an idempotency key is remembered
