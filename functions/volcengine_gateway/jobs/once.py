@@ -222,10 +222,12 @@ class Once:
         except StoreError:
             return None
         except TimeoutError:
+            begun: Job | None = None
             with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(WITHDRAW_MAX_MS / 1_000):
-                    await self._jobs.withdraw(job_id)
-            return None
+                    begun = await self._jobs.withdraw(job_id)
+            if begun is None:
+                return None
         return JobPointer(job_id=job_id, status_url=status_url_of(job_id))
 
     def _left_ms(self, ask: Ask) -> int:

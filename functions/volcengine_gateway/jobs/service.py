@@ -108,14 +108,13 @@ class Jobs:
         if begun.job is not None:
             await self.send_again(begun.job)
             return self.told(begun.job)
-        is_taken = False
+        told: JobTold | None = None
         try:
             await self.check_callback(request)
             told = await self.take_over(request, payer, job_id=job_id, same=same)
-            is_taken = True
             return told
         finally:
-            if not is_taken:
+            if told is None:
                 await self.one_at_a_time.end(same, job_id=None)
 
     async def take_over(
@@ -154,17 +153,26 @@ class Jobs:
         except StoreError:
             # It may be there all the same, and a caller who was refused asks again: not both.
             with suppress(StoreError):
-                await self.withdraw(job_id)
+                if (begun := await self.withdraw(job_id)) is not None:
+                    return self.told(begun)
             raise
         return self.told(job)
 
-    async def withdraw(self, job_id: str) -> None:
-        """Cancel a job that was not promised to anybody, if it is there.
+    async def withdraw(self, job_id: str) -> Job | None:
+        """Cancel a job that was not promised yet; return it when somebody is at it, since then it may have been.
 
         Raises:
             StoreError: No answer in time.
         """
-        await self.store.change(job_id, lambda job: cancelled(job, now_ms=self._clock.wall_ms()))
+
+        def change(job: Job) -> Job | None:
+            is_begun = job.started_at_ms is not None or job.is_over
+            return None if is_begun else cancelled(job, now_ms=self._clock.wall_ms())
+
+        if await self.store.change(job_id, change) is not None:
+            return None
+        job = await self.store.table.get(job_id)
+        return job if job is not None and job.started_at_ms is not None else None
 
     async def send_again(self, job: Job) -> None:
         """Have a job worked on that nobody has begun: its message may never have been sent. Once more does no harm.

@@ -187,6 +187,34 @@ async def test_a_job_that_was_kept_and_never_sent_is_sent_when_it_is_asked_for_a
     assert len((await workshop.jobs.list(account=None, app=None, state=None, after=None))["jobs"]) == 1
 
 
+async def test_a_job_that_another_was_told_of_is_not_taken_back_when_the_first_can_t_send_its_message(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. it is there. 2. an equal request finds it, and a worker begins. 3. the first one's queue gave no answer."""
+    keyring = await workshop.keys.keyring()
+    request = JobRequest.model_validate({"tasks": [{"text": "a"}]})
+
+    async def submit() -> str:
+        told = await workshop.jobs.submit(request, keyring=keyring, shown_admin_key=ADMIN_KEY, idempotency_key="k")
+        return str(told["job_id"])
+
+    send, sent = workshop.messages.send, list[str]()
+
+    async def refused_once(message: str, *, delay_ms: int = 0) -> None:
+        sent.append(message)
+        if len(sent) > 1:
+            await send(message, delay_ms=delay_ms)
+            return
+        await workshop.slice(await submit())
+        raise StoreError("no answer in time")
+
+    monkeypatch.setattr(workshop.messages, "send", refused_once)
+    job_id = await submit()
+
+    assert (await workshop.jobs.show(job_id, after=None, limit="0"))["state"] == "done"
+    assert set(sent) == {job_id}
+
+
 async def test_a_caller_who_is_told_to_ask_again_has_no_job_that_buys_meanwhile(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
