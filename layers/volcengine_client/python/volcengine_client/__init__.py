@@ -12,8 +12,10 @@ from volcengine_client.errors import (
 )
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import Estimate, Job, JobResult, PoolStatus
+from volcengine_client.joined_files import join_files
 from volcengine_client.limits import PoolTimes
 from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.speech.chapters import Chapter
 from volcengine_client.voice_list import Voice, voices
 from volcengine_client.webhooks import verify
 
@@ -22,6 +24,7 @@ __version__ = "3.0.0"
 __all__ = [
     "CallerError",
     "CapacityError",
+    "Chapter",
     "CredentialsError",
     "Estimate",
     "GatewayClient",
@@ -40,6 +43,7 @@ __all__ = [
     "VolcengineConcurrentTTS",
     "VolcengineError",
     "create_client",
+    "join_files",
     "verify",
     "voices",
 ]

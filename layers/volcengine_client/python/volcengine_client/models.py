@@ -54,8 +54,8 @@ REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
 RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
 ENDINGS = {"mp3": "mp3", "wav": "wav", "pcm": "pcm", "ogg": "ogg_opus", "opus": "ogg_opus"}  # of file names
-SUBTITLES = ("srt", "vtt", "json")  # forms, and endings of files
 Subtitles = Literal["srt", "vtt", "json"]
+SUBTITLES: tuple[Subtitles, ...] = ("srt", "vtt", "json")  # forms, and endings of files
 NAME = r"^[A-Za-z0-9._-]{1,64}$"  # of a language, a model or a product
 UNUSABLE = frozenset('<>:"/\\|?*')
 

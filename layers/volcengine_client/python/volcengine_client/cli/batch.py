@@ -16,6 +16,7 @@ from volcengine_client.cli.estimate import figures_here, figures_there, shown
 from volcengine_client.cli.handed_in import JobRecord
 from volcengine_client.cli.progress import BatchProgress
 from volcengine_client.cli.remote import RemoteBatch, parts_of
+from volcengine_client.cli.track import Track
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.jobs import JobWishes, Priority
 from volcengine_client.limits import (
@@ -47,6 +48,12 @@ def batch(  # noqa: PLR0913 - one argument an option
     subtitles: Annotated[
         Subtitles | None, typer.Option("--subtitles", help="Of tasks that don't say.", show_default="none")
     ] = None,
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            "--join", help="Also one file of all, with chapters: book.mp3.", show_default=False, dir_okay=False
+        ),
+    ] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would take, and buy nothing.")] = False,
     concurrency: Annotated[
         int | None,
@@ -70,15 +77,16 @@ def batch(  # noqa: PLR0913 - one argument an option
         listed = read_tasks(tasks, usual={name: field for name, field in usual.items() if field is not None})
         endings.warn(listed)
         out_folder = OutFolder(folder, listed)
+        track = None if join is None else Track(join, out_folder)
         if access.gateway_address(gateway) is None:
-            _batch_directly(out_folder, concurrency=concurrency, pool=pool, app=app, is_estimate=estimate)
+            _batch_directly(out_folder, track, concurrency=concurrency, pool=pool, app=app, is_estimate=estimate)
         else:
             with access.gateway_client(gateway, admin_key_file, account) as client:
-                _batch_remotely(client, out_folder, wishes, is_estimate=estimate)
+                _batch_remotely(client, out_folder, track, wishes, is_estimate=estimate)
 
 
 def _batch_directly(
-    folder: OutFolder, *, concurrency: int | None, pool: str | None, app: str, is_estimate: bool
+    folder: OutFolder, track: Track | None, *, concurrency: int | None, pool: str | None, app: str, is_estimate: bool
 ) -> None:
     limits = access.concurrency_of(concurrency)
     if is_estimate:
@@ -88,10 +96,12 @@ def _batch_directly(
         folder.begin()
         progress = BatchProgress(err, folder.to_do_count)
         batch = DirectBatch(client, folder, progress, ahead=limits.total)
-        _end(folder, progress, is_whole=_run(folder, progress, batch.run()))
+        _end(folder, progress, is_whole=_run(folder, progress, batch.run(), track), track=track)
 
 
-def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes, *, is_estimate: bool) -> None:
+def _batch_remotely(
+    client: GatewayClient, folder: OutFolder, track: Track | None, wishes: JobWishes, *, is_estimate: bool
+) -> None:
     if is_estimate:
         parts = parts_of(folder.missing, bytes_max=JOB_BODY_BYTES)
         estimates = [client.estimate_sync([piece.task for piece in part]) for part in parts]
@@ -100,18 +110,18 @@ def _batch_remotely(client: GatewayClient, folder: OutFolder, wishes: JobWishes,
     folder.begin()
     progress = BatchProgress(err, folder.to_do_count)
     remote = RemoteBatch(client, folder, progress, wishes)
-    is_whole = _run(folder, progress, remote.run())
+    is_whole = _run(folder, progress, remote.run(), track)
     if not is_whole:
         for job in JobRecord(folder.folder).read():
             err.print(
                 f"Job {job.job_id} goes on at the gateway. The same command fetches it; "
                 f"volcengine-tts jobs cancel {job.job_id} ends it."
             )
-    _end(folder, progress, is_whole=is_whole)
+    _end(folder, progress, is_whole=is_whole, track=track)
 
 
-def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, bool]) -> bool:
-    """Do the work; tell whether it was not interrupted. The manifest is right in any case.
+def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, bool], track: Track | None) -> bool:
+    """Do the work, then join it; tell whether it was not interrupted. The manifest is right in any case.
 
     Raises:
         typer.Exit: 1: the folder can't be written any more.
@@ -119,9 +129,13 @@ def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, b
     try:
         try:
             with progress:
-                return asyncio.run(work)
+                is_whole = asyncio.run(work)
+            if is_whole and track is not None:
+                track.write()
         except KeyboardInterrupt:
             return False
+        else:
+            return is_whole
         finally:
             folder.finish()
     except OSError as exc:
@@ -129,7 +143,7 @@ def _run(folder: OutFolder, progress: BatchProgress, work: Coroutine[Any, Any, b
         raise typer.Exit(endings.SOME_FAILED) from None
 
 
-def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:
+def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool, track: Track | None) -> None:
     """Say what became of it all.
 
     Raises:
@@ -146,9 +160,11 @@ def _end(folder: OutFolder, progress: BatchProgress, *, is_whole: bool) -> None:
         err.print(f"  {count:,} {code}")
     if folder.unsubtitled_count:
         err.print(f"  {folder.unsubtitled_count:,} without their subtitles")
+    if track is not None:
+        (out if track.is_written else err).print(track.told())
     if not is_whole:
         raise typer.Exit(endings.INTERRUPTED)
-    if progress.failed_count or folder.unsubtitled_count:
+    if progress.failed_count or folder.unsubtitled_count or (track is not None and not track.is_written):
         raise typer.Exit(endings.SOME_FAILED)
 
 

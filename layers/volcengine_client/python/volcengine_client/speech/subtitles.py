@@ -89,7 +89,12 @@ def subtitles_of(heard: Sequence[Heard], kind: Format) -> str:
     `srt` and `vtt` are whole files; `json` is an object with `duration_ms`, `cues` and `words` (null where the voice
     does not tell them), each with `text`, `start_ms`, `end_ms`.
     """
-    cues = cues_of(heard)
+    words = words_of(heard) if kind == "json" else None
+    return written(cues_of(heard), words, kind, duration_ms=heard[-1].end_ms if heard else 0)
+
+
+def written(cues: Sequence[Cue], words: Sequence[Word] | None, kind: Format, *, duration_ms: int) -> str:
+    """Return cues as a file; see `subtitles_of`. Words and duration are told in json only."""
     if kind == "srt":
         blocks = (
             f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{cue.text}\n"
@@ -102,9 +107,8 @@ def subtitles_of(heard: Sequence[Heard], kind: Format) -> str:
             for cue in cues
         )
         return "\n".join(["WEBVTT\n", *blocks])
-    words = words_of(heard)
     told = {
-        "duration_ms": heard[-1].end_ms if heard else 0,
+        "duration_ms": duration_ms,
         "cues": [_told(cue) for cue in cues],
         "words": None if words is None else [_told(word) for word in words],
     }
