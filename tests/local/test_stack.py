@@ -81,6 +81,14 @@ async def test_voices_are_listed_to_anybody(gateway: Gateway) -> None:
     assert refused.status == 422
 
 
+async def test_the_routes_are_described_to_anybody(gateway: Gateway) -> None:
+    document, page = await gateway.get("/openapi.json"), await gateway.get("/docs")
+
+    assert (document.status, document.json["openapi"]) == (200, "3.1.0")
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+
+
 async def test_the_pool_is_told_to_its_operator_only(gateway: Gateway, simulator: Simulator) -> None:
     await gateway.speak([{"text": HELLO}])
     stranger, operator = await gateway.get("/pools"), await gateway.get("/pools/server", headers=gateway.admin)

@@ -14,7 +14,7 @@ from tests.support.runtime_emulator import Json
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TELLING = {"health", "pools", "pool", "voices"}
+TELLING = {"health", "openapi", "pool", "pools", "voices"}
 SPEAKING = {"generate_batch", "generate_batch_base64", "generate_batch_own_credentials"}
 FAILING = {
     "generate_batch_invalid": (422, "invalid_request"),
@@ -72,6 +72,13 @@ async def test_voices_are_told_without_a_login(function: EmulatedFunction) -> No
 
     assert answer.status == 200
     assert answer.body["voices"]
+
+
+async def test_the_document_of_the_routes_is_given_to_anybody(function: EmulatedFunction) -> None:
+    answer = await function.invoke("openapi")
+
+    assert (answer.status, answer.body["openapi"]) == (200, "3.1.0")
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
 
 
 async def test_pools_tells_of_the_servers_pool(function: EmulatedFunction) -> None:
