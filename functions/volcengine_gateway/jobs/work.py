@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from volcengine_client.errors import LoginRejectedError, StoreError, VolcengineError
+from volcengine_client.errors import JobCancelledError, LoginRejectedError, StoreError, VolcengineError
 from volcengine_client.limits import JOB_CHUNK_TASKS
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.speech import Speech
@@ -203,8 +203,11 @@ class JobWork:
         self._changed.set()
 
     async def end(self, *, within_ms: int) -> None:
-        """Wait for the files that are being joined; those that take too long are left to a later slice."""
-        if self._joining:
+        """Wait for the files that are being joined; those that take too long are left to a later slice.
+
+        For a job that was cancelled there is none, and nobody waits.
+        """
+        if self._joining and not isinstance(self._stopped_by, JobCancelledError):
             await asyncio.wait(self._joining, timeout=within_ms / 1_000)
         if self._bug is not None:
             raise self._bug
@@ -214,7 +217,7 @@ class JobWork:
         await asyncio.gather(*late, return_exceptions=True)
         if late:
             self.put_off_count += len(late)
-            self.trouble = StoreError("the segments of a long text could not be joined in time")
+            self.trouble = self._stopped_by or StoreError("the segments of a long text could not be joined in time")
 
     async def _until_open(self, count: int) -> None:
         """Wait until no more than *count* sounds are open, and write down what becomes whole meanwhile.

@@ -168,6 +168,29 @@ async def test_a_file_that_is_not_joined_in_time_is_joined_by_the_next_slice(
     assert workshop.bought() == dict.fromkeys(sentences(3), 1)
 
 
+async def test_a_cancelled_job_waits_for_no_file_that_is_being_joined(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is free for others at once; nobody would be answered with the file."""
+    joining = asyncio.Event()
+
+    async def hang(_name: str, _pieces: AsyncIterator[bytes], *, about: Mapping[str, str]) -> None:
+        del about
+        joining.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(workshop.store.files, "write", hang)
+    monkeypatch.setattr("volcengine_gateway.jobs.worker.JOB_WATCH_MS", 10)
+    job_id = await _submit(workshop, long_task(3))
+    work = asyncio.create_task(workshop.slice(job_id))
+    await joining.wait()
+    await workshop.jobs.cancel(job_id)
+    await asyncio.wait_for(work, timeout=5)
+    told = await workshop.jobs.show(job_id, after=None, limit=None)
+
+    assert (told["state"], told["characters_bought"]) == ("cancelled", len(long_task(3).text))
+
+
 async def test_long_texts_are_joined_one_after_the_other(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait to be: so memory is bounded, and a slice that ends early has finished some of them."""
     write, writing, peak = workshop.store.files.write, 0, 0
