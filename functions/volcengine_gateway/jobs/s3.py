@@ -61,10 +61,12 @@ class S3Files:
         if second is None:
             await self.put(name, first, about=about)
             return
+        waiting = [second, first]
+        del first, second  # no block is in memory for longer than it takes
         upload = _Upload(self._bucket, name, client=self._client, requests=self._requests)
         await upload.begin(about)
-        await upload.add(first)
-        await upload.add(second)
+        while waiting:
+            await upload.add(waiting.pop())
         async for block in blocks:
             await upload.add(block)
         await upload.end()
