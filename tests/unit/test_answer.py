@@ -365,3 +365,34 @@ async def test_who_waits_for_room_does_not_wait_for_one_that_nobody_fills() -> N
     assert await _segment_has_room(room, whole, 0)
 
     assert not await asyncio.wait_for(_has_room(room), 1)
+
+
+async def test_segments_that_waited_together_get_the_room_of_their_task_once() -> None:
+    """What one of them was promised is the others' too: no task bought in part is told that it has no room."""
+    room, whole = _room(tasks=2, files=2.5), _whole(2)
+    async with room.reserved(TASK):
+        segments = [asyncio.create_task(_segment_has_room(room, whole, place)) for place in (0, 1)]
+        await asyncio.sleep(1)
+        assert not any(segment.done() for segment in segments)
+
+    assert await asyncio.gather(*segments) == [True, True]
+    assert await _has_room(room) is False
+
+
+async def test_what_was_spoken_of_a_long_task_that_failed_takes_no_room() -> None:
+    room, whole = _room(tasks=2, files=2), _whole(2)
+    async with room.reserved(whole.segments[0], of=whole):
+        room.spend(whole.segments[0], audio_bytes_expected(TASK), of=whole)
+        whole.spoken[0] = _speech()
+    async with room.reserved(whole.segments[1], of=whole):
+        whole.is_over = True
+        room.spend(whole.segments[1], audio_bytes_expected(TASK), of=whole)
+
+    assert await _segment_has_room(room, _whole(2), 0)
+
+
+async def test_subtitles_take_room_too() -> None:
+    room = _room(tasks=1, files=1)
+
+    assert not await _has_room(room, TaskItem(text=TASK.text, subtitles="json"))
+    assert await _has_room(room)

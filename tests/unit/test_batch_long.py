@@ -22,18 +22,22 @@ CALL_MS = 1_000
 class Room:
     """A pool of ten slots, and the upstream behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 10) -> None:
         self.machine = World().machine()
-        self.speaker = CountingSpeaker(limit=10, clock=self.machine.clock, call_ms=CALL_MS)
+        self.speaker = CountingSpeaker(limit=limit, clock=self.machine.clock, call_ms=CALL_MS)
 
     async def speak(
-        self, *tasks: TaskItem, deadline_ms: int | None = None, answer_bytes_max: int | None = None
+        self,
+        *tasks: TaskItem,
+        deadline_ms: int | None = None,
+        answer_bytes_max: int | None = None,
+        hold_max: int | None = None,
     ) -> BatchResponse:
         return await speak_batch(
             tasks,
             speaker=self.speaker,
             pool=self.machine.pool,
-            terms=terms(),
+            terms=terms(self.speaker.limit, hold_max=hold_max),
             clock=self.machine.clock,
             deadline_at_ms=None if deadline_ms is None else self.machine.clock.monotonic_ms() + deadline_ms,
             answer_bytes_max=answer_bytes_max,
@@ -95,3 +99,24 @@ async def test_a_long_task_that_may_not_fit_the_answer_is_not_begun() -> None:
     assert codes(response) == [None, "answer_full"]
     assert room.speaker.texts == ["short"]
     assert codes(await room.speak(short, long, answer_bytes_max=bytes_max)) == [None, None]
+
+
+async def test_a_segment_that_waited_for_a_slot_while_its_task_failed_is_not_called() -> None:
+    """I8; there are more workers than slots as soon as others use the pool too."""
+    room = Room(limit=2)
+    room.speaker.will(sentence(0), Turn(error=TextRefusedError("no"), call_ms=10))
+    response = await room.speak(long_task(8), TaskItem(text="short"), hold_max=8)
+
+    assert codes(response) == ["text_refused", None]
+    assert room.speaker.texts == [sentence(0), sentence(1), "short"]
+
+
+async def test_an_answer_with_subtitles_is_no_longer_than_was_said() -> None:
+    """The bound is Lambda's: a longer answer would be lost, with all that was bought."""
+    room = Room()
+    tasks = [TaskItem(text="好。" * 20, encoding="pcm", sample_rate=8_000, subtitles="json") for _ in range(300)]
+    room.speaker.then = Turn(audio=bytes(2_000))
+    response = await room.speak(*tasks, answer_bytes_max=600_000)
+
+    assert set(codes(response)) == {"answer_full", None}
+    assert len(response.model_dump_json().encode()) <= 600_000

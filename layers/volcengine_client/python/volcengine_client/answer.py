@@ -16,6 +16,8 @@ from volcengine_client.speech.audio import audio_bytes_expected
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.text import characters_billed
 
+_SUBTITLES_BYTES = {"srt": 32, "vtt": 32, "json": 160}  # a character, though each were a word and a sentence
+
 
 def answer_bytes_of(audio_bytes: int) -> int:
     """Return how large the answer of one task may be whose audio has *audio_bytes*."""
@@ -114,7 +116,8 @@ class AnswerRoom:
         self._spent = sum(RESULT_BYTES + 6 * len(task.task_id or "") for task in tasks)
         self._reserved = 0
         self._reserved_count = 0
-        self._promised: dict[Whole, int] = {}  # bytes for the segments of begun tasks that no call has yet
+        self._promised: dict[Whole | None, int] = {}  # bytes for the segments of begun tasks that no call has yet
+        self._spent_on: dict[Whole, int] = {}  # bytes of those segments of begun tasks that are spoken
         self._waiting_count = 0
         self._file_count = 0
         self._largest_share = 0.0
@@ -127,15 +130,7 @@ class AnswerRoom:
         When *task* is a segment *of* a longer one, the first of them gets room only if all of them would fit, and room
         is promised to the others: none is bought whose task could not be answered.
         """
-        if of is None or len(of.segments) == 1:
-            has_room = await self._has_room_for([task])
-        elif of in self._promised:
-            has_room = True
-        else:
-            has_room = await self._has_room_for(of.segments)
-            if has_room:
-                self._promised[of] = sum(map(self._expected, of.segments))
-        if not has_room:
+        if not await self._gets_room(task, of):
             yield False
             return
         expected = self._expected(task)
@@ -150,36 +145,50 @@ class AnswerRoom:
         finally:
             self._reserved -= expected
             self._reserved_count -= 1
-            if of is not None and of in self._promised:
+            if of is not None:
                 self._keep_promise(of, task, expected)
             self._changed.set()
 
     def _keep_promise(self, whole: Whole, segment: TaskItem, expected: int) -> None:
-        """Leave a task that goes on the room that a segment had which has to be tried again."""
+        """Leave a segment that has to be tried again its room; free all that a task had which failed."""
         if whole.is_over:
-            del self._promised[whole]
-        elif not any(whole.segments[place] is segment for place in whole.spoken):
+            self._promised.pop(whole, None)
+            spent = self._spent_on.pop(whole, 0)
+            if whole.open_count:
+                self._spent -= spent
+        elif whole in self._promised and not any(whole.segments[place] is segment for place in whole.spoken):
             self._promised[whole] += expected
 
-    async def _has_room_for(self, tasks: Sequence[TaskItem]) -> bool:
-        """Wait until *tasks* fit, or nothing that is under way could make it so."""
+    async def _gets_room(self, task: TaskItem, of: Whole | None) -> bool:
+        """Wait until there is room, or nothing that is under way could make it so."""
+        is_long = of is not None and len(of.segments) > 1
+        wanted = of.segments if of is not None and is_long else [task]
         self._waiting_count += 1
         try:
-            while not self._fits(tasks) and self._reserved:
+            while not (of in self._promised or self._fits(wanted)) and self._reserved:
                 self.on_change()
                 self._changed.clear()
                 await self._changed.wait()
         finally:
             self._waiting_count -= 1
-        return self._fits(tasks)
+        if of in self._promised:  # perhaps by another segment of it, meanwhile
+            return True
+        has_room = self._fits(wanted)
+        if has_room and of is not None and is_long:
+            self._promised[of] = sum(map(self._expected, wanted))
+        return has_room
 
     def callable_count(self, open_count: int) -> int:
         """Return for how many of the open tasks there may be a call now: all, unless some wait for room."""
         return self._reserved_count if self._waiting_count else open_count
 
-    def spend(self, task: TaskItem, audio_bytes: int) -> None:
-        """Count a file that is in the answer now."""
-        self._spent += _encoded(audio_bytes)
+    def spend(self, task: TaskItem, audio_bytes: int, *, of: Whole | None = None) -> None:
+        """Count a file that is in the answer now, unless the task that it is a segment *of* has failed meanwhile."""
+        if of is None or not of.is_over:
+            spent = _encoded(audio_bytes) + _subtitles_bytes_expected(task)
+            self._spent += spent
+            if of is not None:
+                self._spent_on[of] = self._spent_on.get(of, 0) + spent
         self._file_count += 1
         self._largest_share = max(self._largest_share, audio_bytes / audio_bytes_expected(task))
 
@@ -193,7 +202,12 @@ class AnswerRoom:
         has_learned = self._file_count >= ANSWER_LEARNED_AFTER
         share_max = max(1.0, self._largest_share)
         share = min(share_max, ANSWER_LEARNED_MARGIN * self._largest_share) if has_learned else share_max
-        return _encoded(int(audio_bytes_expected(task) * share))
+        return _encoded(int(audio_bytes_expected(task) * share)) + _subtitles_bytes_expected(task)
+
+
+def _subtitles_bytes_expected(task: TaskItem) -> int:
+    """Return an upper estimate of the size of a task's subtitles, as a string in JSON."""
+    return _SUBTITLES_BYTES[task.subtitles] * len(task.text) if task.subtitles else 0
 
 
 def _encoded(audio_bytes: int) -> int:

@@ -169,8 +169,9 @@ class _Batch:
                     continue
                 try:
                     async with holder.slot() as lease:
-                        self._calling.add(worker)
-                        await self._call(holder, segment, lease)
+                        if self._segments.is_wanted(segment):  # its task may have failed while it waited
+                            self._calling.add(worker)
+                            await self._call(holder, segment, lease)
                 except PoolTableError as error:
                     self._close(error)
                 finally:
@@ -193,7 +194,7 @@ class _Batch:
             is_cut = isinstance(error, UpstreamTimeoutError) and self._deadline.left_ms() == 0
             await self._retry_or_settle(holder, segment, _cut() if is_cut else error)
         else:
-            self._room.spend(segment.task, len(speech.audio))
+            self._room.spend(segment.task, len(speech.audio), of=segment.whole)
             lease.ended(is_spoken=True)
             self._settle(holder, segment, speech)
 

@@ -296,5 +296,5 @@ class _RoomOfPart(AnswerRoom):
     def callable_count(self, open_count: int) -> int:
         return min(open_count, self._shared.callable_count(open_count))
 
-    def spend(self, task: TaskItem, audio_bytes: int) -> None:
-        self._shared.spend(task, audio_bytes)
+    def spend(self, task: TaskItem, audio_bytes: int, *, of: Whole | None = None) -> None:
+        self._shared.spend(task, audio_bytes, of=of)
