@@ -120,3 +120,13 @@ async def test_an_answer_with_subtitles_is_no_longer_than_was_said() -> None:
 
     assert set(codes(response)) == {"answer_full", None}
     assert len(response.model_dump_json().encode()) <= 600_000
+
+
+async def test_ssml_with_what_nobody_hears_has_subtitles() -> None:
+    room = Room()
+    room.speaker.then = Turn(audio=bytes(2_000))
+    response = await room.speak(
+        TaskItem(text="<speak>你好\x1f。</speak>", text_type="ssml", encoding="pcm", subtitles="srt")
+    )
+
+    assert "你好。" in (response.results[0].subtitles or "")

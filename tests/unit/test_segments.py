@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.long_texts import long_task, sentences
 from volcengine_client.answer import Outcomes
@@ -13,11 +17,36 @@ from volcengine_client.errors import (
     TextRefusedError,
     VolcengineError,
 )
-from volcengine_client.limits import SEGMENT_BYTES_MAX
+from volcengine_client.limits import SEGMENT_BYTES_MAX, SSML_CHARACTERS_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.segments import Segment, Segments, segment_count, segments_of_task
 from volcengine_client.speech.speech import Speech
+from volcengine_client.speech.ssml import ssml_text_of
+from volcengine_client.speech.text import cleaned
 
+PIECES = st.sampled_from(
+    [
+        *(
+            "你好。" * 60,
+            "word " * 90,
+            "!" * 400,
+            "\u200b" * 400,
+            "&#xFFFD;" * 20,
+            "&#xFDD0;" * 20,
+            "&amp;" * 40,
+            " " * 200,
+        ),
+        *(
+            "<break/>" * 20,
+            "<!-- a note -->" * 12,
+            "<p>段落。</p>" * 12,
+            "😀" * 90,
+            "e\u0301" * 200,
+            "\ufffd",
+            "\x1f\b",
+        ),
+    ]
+) | st.text(max_size=60)
 SHORT = TaskItem(text="short")
 
 
@@ -40,6 +69,31 @@ def test_what_one_call_can_speak_is_one_segment_as_it_is() -> None:
     task = TaskItem(text=" a" * (SEGMENT_BYTES_MAX // 2))
 
     assert list(segments_of_task(task)) == [task]
+
+
+@settings(max_examples=300)
+@given(st.lists(PIECES, max_size=12).map("".join), st.sampled_from(["plain", "ssml"]), st.none() | st.just(300))
+def test_whatever_is_taken_can_be_cut_into_what_a_call_takes(text: str, kind: Any, silence_ms: int | None) -> None:
+    """None of it may surprise a batch that is under way."""
+    try:
+        task = TaskItem(
+            text=f"<speak>{text}</speak>" if kind == "ssml" else text, text_type=kind, silence_ms=silence_ms
+        )
+    except ValueError:
+        return
+    segments = segments_of_task(task)
+    texts = [segment.text for segment in segments]
+
+    assert [segment.silence_ms for segment in segments] == [None] * (len(segments) - 1) + [silence_ms]
+    assert all(not cleaned(text) or len(text.encode()) <= SEGMENT_BYTES_MAX for text in texts)
+    if kind == "ssml" and all(map(cleaned, map(ssml_text_of, texts))):
+        assert all(len(text) <= SSML_CHARACTERS_MAX for text in texts)
+
+
+def test_what_stands_around_ssml_is_not_sent() -> None:
+    task = TaskItem(text=f"<!-- {'note ' * 100} --><speak>你好。</speak>", text_type="ssml")
+
+    assert [segment.text for segment in segments_of_task(task)] == ["<speak>你好。</speak>"]
 
 
 def test_segments_sound_like_their_task() -> None:

@@ -24,16 +24,16 @@ from volcengine_client.work import Work
 
 def segments_of_task(task: TaskItem) -> Sequence[TaskItem]:
     """Return what has to be spoken of a task, call by call; the task itself when one call can speak it."""
-    if task.text_type == "ssml":
-        texts = ssml_segments_of(task.text, characters_max=SSML_CHARACTERS_MAX)
-    elif len(task.text.encode()) <= SEGMENT_BYTES_MAX:
+    is_ssml = task.text_type == "ssml"
+    if len(task.text) <= SSML_CHARACTERS_MAX if is_ssml else len(task.text.encode()) <= SEGMENT_BYTES_MAX:
         return (task,)
+    if is_ssml:
+        texts = ssml_segments_of(task.text, characters_max=SSML_CHARACTERS_MAX)
     else:
         texts = segments_of(task.text, bytes_max=SEGMENT_BYTES_MAX)
-    if len(texts) <= 1:
-        return (task,)
     before, last = replace(task, silence_ms=None), len(texts) - 1  # silence is wanted after the whole
-    return [replace(task if place == last else before, text=text) for place, text in enumerate(texts)]
+    segments = [replace(task if place == last else before, text=text) for place, text in enumerate(texts)]
+    return segments or (task,)  # whoever speaks it says that there is nothing in it
 
 
 def segment_count(tasks: Iterable[TaskItem], *, enough: int) -> int:

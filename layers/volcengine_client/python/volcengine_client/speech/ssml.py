@@ -16,6 +16,7 @@ _SILENT: Final = frozenset({"break", "mark", "bookmark", "desc", "lexicon", "met
 _SENTENCES: Final = frozenset({"p", "s", "paragraph", "sentence"})
 _HEARD: Final = frozenset({"audio", "phoneme", "sub"})  # though there may be no text in them
 _TAIL: Final = "</speak>"
+_REPLACEMENT: Final = "\ufffd"
 
 
 def ssml_segments_of(ssml: str, *, characters_max: int) -> list[str]:
@@ -28,8 +29,8 @@ def ssml_segments_of(ssml: str, *, characters_max: int) -> list[str]:
 
     Raises:
         ValueError: It is not well-formed, not `<speak>`, has a document type (so no entities but XML's own five are
-            known), is nested too deep, or a child or the start tag is too long. The reason says where, and never
-            repeats the text.
+            known), is nested too deep, names U+FFFD, or a child or the start tag is too long. The reason says where,
+            and never repeats the text.
     """
     source = _Source(without_unheard(ssml))
     if len(source.whole) <= characters_max:
@@ -52,7 +53,7 @@ def ssml_text_of(ssml: str) -> str:
     texts: list[str] = []
     parser = expat.ParserCreate("utf-8")
     parser.CharacterDataHandler = texts.append
-    parser.Parse(ssml.encode(), True)  # noqa: FBT003 (it takes no name)
+    parser.Parse(without_unheard(ssml).encode(), True)  # noqa: FBT003 (it takes no name)
     return "".join(texts)
 
 
@@ -130,6 +131,8 @@ class _Source:
 
     def _read(self, text: str) -> None:
         self._close()
+        if _REPLACEMENT in text:
+            raise ValueError(f"the SSML holds U+FFFD at {self._here()}, which stands for bytes that were not UTF-8")
         if self._depth == 1:
             self._texts.append(without_unheard(text))
         else:
