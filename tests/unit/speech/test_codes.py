@@ -73,6 +73,15 @@ ROWS = [
     (500, 3032, "", errors.UpstreamUnavailableError, True),
     (500, 3040, "", errors.UpstreamUnavailableError, True),
     (200, 3005, "", errors.UpstreamUnavailableError, True),
+    # v3's own, beside those that test_v3.py sees on the wire.
+    (400, 45_000_001, "[Invalid argument] InvalidDialect", errors.OptionRefusedError, False),
+    (429, 45_000_000, CONCURRENCY, errors.ConcurrencyExceededError, True),
+    (429, 45_000_292, "", errors.UpstreamThrottledError, True),
+    (200, 45_000_292, "quota exceeded for types: audio_duration_lifetime", errors.QuotaUsedUpError, False),
+    (403, 45_000_030, "", errors.VoiceNotGrantedError, False),
+    (200, 55_000_030, "unavailable", errors.UpstreamUnavailableError, True),
+    (200, 55_000_000, "synthesis processing timeout", errors.UpstreamUnavailableError, True),
+    (200, 55_000_000, "client send timeout", errors.UpstreamUnavailableError, True),
     # Gateways in between, and what is no answer of v1.
     (502, None, "", errors.UpstreamUnavailableError, True),
     (503, None, "", errors.UpstreamUnavailableError, True),

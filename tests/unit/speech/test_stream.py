@@ -81,7 +81,8 @@ def test_any_objects_cut_anywhere_come_out_as_they_went_in(
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"{", b"}", b'"', b"\\", b"[", b'{"a":']), max_size=12))
 def test_any_bytes_end_in_objects_or_in_a_value_error_and_whole_or_cut_alike(pieces: list[bytes]) -> None:
     def outcome(pieces: list[bytes]) -> tuple[list[dict[str, Any]], bool]:
-        reading, found = objects(), []
+        reading = objects()
+        found: list[dict[str, Any]] = []
         try:
             for piece in pieces:
                 found += reading.feed(piece)
@@ -104,20 +105,20 @@ def test_any_bytes_end_in_objects_or_in_a_value_error_and_whole_or_cut_alike(pie
 )
 def test_what_is_no_object_is_an_error_that_quotes_nothing(stream: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(there is something else than objects|an object is (not JSON|too deep))$"):
-        objects().feed(stream)
+        list(objects().feed(stream))
 
 
 def test_an_object_and_a_stream_have_their_bounds() -> None:
     with pytest.raises(ValueError, match="an object is too long"):
-        Objects(object_bytes_max=100, bytes_max=1_000).feed(b'{"' + b"a" * 100)
+        list(Objects(object_bytes_max=100, bytes_max=1_000).feed(b'{"' + b"a" * 100))
     with pytest.raises(ValueError, match="the stream is too long"):
-        Objects(object_bytes_max=100, bytes_max=1_000).feed(b" " * 1_001)
+        list(Objects(object_bytes_max=100, bytes_max=1_000).feed(b" " * 1_001))
 
 
 def test_a_stream_tells_whether_an_object_is_half_there() -> None:
     reading = objects()
-    reading.feed(b' {"a"')
+    list(reading.feed(b' {"a"'))
 
     assert not reading.is_between
-    assert reading.feed(b":1}\n") == [{"a": 1}]
+    assert list(reading.feed(b":1}\n")) == [{"a": 1}]
     assert reading.is_between

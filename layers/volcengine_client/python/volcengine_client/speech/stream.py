@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 DEPTH_MAX = 32  # brackets within brackets; the upstream's objects have four
@@ -38,8 +39,8 @@ class Objects:
         """Whether no object has begun without having ended."""
         return not self._held
 
-    def feed(self, piece: bytes) -> list[dict[str, Any]]:
-        """Take the next bytes, and return the objects that they complete.
+    def feed(self, piece: bytes) -> Iterator[dict[str, Any]]:
+        """Take the next bytes, and yield the objects that they complete, each before what is behind it is looked at.
 
         Raises:
             ValueError: They are no such stream, or too long. The message quotes nothing.
@@ -48,14 +49,13 @@ class Objects:
         if self._bytes_left < 0:
             raise ValueError("the stream is too long")
         self._held += piece
-        objects: list[dict[str, Any]] = []
         while (end := self._end()) is not None:
-            objects.append(_read(bytes(self._held[:end])))
+            said = _read(bytes(self._held[:end]))
             del self._held[:end]
             self._at = 0
+            yield said
         if len(self._held) > self._object_bytes_max:
             raise ValueError("an object is too long")
-        return objects
 
     def _end(self) -> int | None:
         """Return where the object that is held ends; None when that is still to come."""

@@ -118,14 +118,15 @@ class Reading:
 
     def _is_last(self, said: dict[str, Any]) -> bool:
         code, _ = codes.code_and_message_in(said)
-        if code not in {0, None}:
+        is_last = code not in {0, None}
+        if is_last and code not in codes.V3_SUCCESSES:
             return True
         content = said.get("data")
         if isinstance(content, str):
             self._append(content)
         if isinstance(said.get("sentence"), dict):
             self.sentences.append(said["sentence"])
-        return False
+        return is_last
 
     def _append(self, content: str) -> None:
         """Append a piece of audio; a spoiled one spoils all, but the answer goes on to its end."""
