@@ -46,6 +46,7 @@ def estimate_of(
     *,
     limit: int,
     call_ms: int,
+    has_v1: bool = True,
 ) -> FiguresTold:
     """Return what would be called, saved and refused.
 
@@ -55,6 +56,7 @@ def estimate_of(
         unchecked: Those of which nobody knows whether they were.
         limit: Calls at once.
         call_ms: How long a call takes on average.
+        has_v1: Whether the account has an app id and an access key, without which there is no v1.
     """
     refused: list[RefusedTold] = []
     products: Counter[str] = Counter()
@@ -62,7 +64,7 @@ def estimate_of(
     saved_count = saved_characters = 0
     for index, sound in enumerate(sounds):
         task = sound.task
-        refusal = refusal_of(task)
+        refusal = refusal_of(task, has_v1=has_v1)
         if refusal is not None:
             refused.append({"index": index, "task_id": task.task_id, "error": told_of(TaskError.of(refusal))})
             continue

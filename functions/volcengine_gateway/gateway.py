@@ -216,7 +216,8 @@ class Gateway:
         left_ms = deadline_at_ms - self.clock.monotonic_ms() - LOOK_RESERVE_MS
         sounds, found, unchecked = await looked_up(request, kept, within_ms=min(LOOK_MAX_MS, left_ms))
         call_ms = self._pools.looked_at(payer.pool).usual_call_ms() or CALL_TIME_ESTIMATED_MS
-        return estimate_of(sounds, found, unchecked, limit=payer.hold_max, call_ms=call_ms)
+        has_v1 = payer.login.has_pair
+        return estimate_of(sounds, found, unchecked, limit=payer.hold_max, call_ms=call_ms, has_v1=has_v1)
 
     def _payer_of(self, keyring: Keyring, request: BatchRequest, shown_admin_key: str | None) -> Payer:
         return payer_of(

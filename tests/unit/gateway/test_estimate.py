@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import ADMIN_KEY, event
+from tests.support.gateway import ADMIN_KEY, Bench, event
 from tests.support.jobs import Workshop
 from tests.support.long_texts import long_task, sentences
 from volcengine_client.limits import LOOK_RESERVE_MS, STORE_REQUESTS_MAX
 
+SMALL, DIALOGUE, NEW = "BV001_streaming", "zh_female_vv_jupiter_bigtts", "zh_female_vv_uranus_bigtts"
 TASKS = [
     {"text": "known"},
     {"text": "new one"},
@@ -97,3 +98,14 @@ async def test_a_long_text_is_estimated_by_its_segments(tmp_path: Path) -> None:
     assert (told.said["tasks"], told.said["calls"], told.said["saved"]) == (3, 5, 1)
     assert told.said["characters"]["bought"] == sum(map(len, sentences(5, first=2)))
     assert told.said["characters"]["saved"] == sum(map(len, sentences(2))) * 2 + sum(map(len, sentences(2, first=4)))
+
+
+async def test_what_an_account_could_not_speak_is_refused_with_the_reason() -> None:
+    tasks = [{"text": "a", "voice_type": voice} for voice in (SMALL, DIALOGUE, NEW)]
+    body = {"tasks": tasks, "credentials": {"volcengine_tts_api_key": "key"}}
+    request = event("POST", "/generate-batch", body=json.dumps(body), admin_key=ADMIN_KEY)
+    told = await Bench().ask({**request, "rawQueryString": "dry_run=true"})
+
+    assert [one["index"] for one in told.said["refused"]] == [0, 1]
+    assert "an app id and an access key" in told.said["refused"][0]["error"]["message"]
+    assert "speech-to-speech" in told.said["refused"][1]["error"]["message"]

@@ -33,10 +33,15 @@ class AccountSpeaker:
         return await speaker.speak(task, call=call, timeout_ms=timeout_ms)
 
 
-def refusal_of(task: TaskItem) -> UpstreamRejectedError | None:
-    """Return why a task would be refused before anything is sent; None when it would be sent."""
+def refusal_of(task: TaskItem, *, has_v1: bool = True) -> UpstreamRejectedError | None:
+    """Return why a task would be refused before anything is sent; None when it would be sent.
+
+    Args:
+        task: What to speak.
+        has_v1: Whether the account has an app id and an access key, without which there is no v1.
+    """
     try:
-        route = route_of(task)
+        route = route_of(task, has_v1=has_v1)
         if route.api == "v3":
             v3_params(task, route.family, route.model)
         else:
