@@ -96,10 +96,10 @@ async def test_chapters(gateway: Gateway, simulator: Simulator, session: aiohttp
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("encodings", [("mp3", "mp3"), ("wav", "ogg_opus")])
 async def test_chapters_over_a_sudden_end_of_every_worker(
-    encodings: tuple[str, str], quick_gateway: Gateway, quick_simulator: Simulator, session: aiohttp.ClientSession
+    encodings: tuple[str, str], gateway: Gateway, simulator: Simulator, session: aiohttp.ClientSession
 ) -> None:
     rate = 8_000 if "wav" in encodings else None  # at 24,000 Hz that chapter alone would have 700 MiB
     tasks = chapter_tasks(CHARACTERS, encodings=encodings, sample_rate=rate)
-    spoken, job, address, busy = await read_aloud(tasks, gateway=quick_gateway, simulator=quick_simulator, is_cut=True)
+    spoken, job, address, busy = await read_aloud(tasks, gateway=gateway, simulator=simulator, is_cut=True)
     tell(f"two chapters of {CHARACTERS:,} characters over a sudden end", spoken, job, tasks, busy)
-    await listen(session, quick_gateway, address, tasks)
+    await listen(session, gateway, address, tasks)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from volcengine_client.clock import Clock
 from volcengine_client.errors import StoreError
-from volcengine_client.limits import SLICE_MARGIN_MS
+from volcengine_client.limits import DEFAULT_TIMES, SLICE_MARGIN_MS
 from volcengine_gateway.jobs.callbacks import message_of
 from volcengine_gateway.jobs.crew import Crew
 from volcengine_gateway.jobs.errands import Errands
@@ -97,7 +97,7 @@ class EmbeddedJobs:
         self._lock = None
 
     async def _deliver(self, message: str, attempt: int) -> bool:
-        claim_ms = SLICE_MS + SLICE_MARGIN_MS
+        claim_ms = SLICE_MS + DEFAULT_TIMES.upstream_call_max_ms + SLICE_MARGIN_MS
         return await self._errands.run(message, slice_ms=SLICE_MS, claim_ms=claim_ms, attempt=attempt)
 
     async def _free(self, job_id: str) -> Job | None:

@@ -22,7 +22,7 @@ class Errands:
 
         Args:
             message: From the queue.
-            slice_ms: For how long calls to the upstream may be under way.
+            slice_ms: For how long calls to the upstream may begin; they are heard out while the claim lasts.
             claim_ms: After which this process is surely at an end.
             attempt: How often the message was delivered.
 

@@ -198,8 +198,8 @@ class JobWork:
         self.trouble = self.trouble or error
 
     def stop(self, reason: VolcengineError) -> None:
-        """Let no further call start."""
-        self._stopped_by = reason
+        """Let no further call start; the first reason stays."""
+        self._stopped_by = self._stopped_by or reason
         self._changed.set()
 
     async def end(self, *, within_ms: int) -> None:
@@ -217,7 +217,7 @@ class JobWork:
         await asyncio.gather(*late, return_exceptions=True)
         if late:
             self.put_off_count += len(late)
-            self.trouble = self._stopped_by or StoreError("the segments of a long text could not be joined in time")
+            self.trouble = StoreError("the segments of a long text could not be joined in time")
 
     async def _until_open(self, count: int) -> None:
         """Wait until no more than *count* sounds are open, and write down what becomes whole meanwhile.

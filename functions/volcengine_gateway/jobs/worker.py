@@ -44,6 +44,7 @@ from volcengine_gateway.secret import Keys
 from volcengine_gateway.voice import CountedSpeaker, Voice
 
 AGAIN_MS = 1_000  # after the end of another's claim
+SLICE_OVER = CapacityError("the slice of this worker is over; the next one goes on")
 STOPPED = CapacityError("this worker is about to end; another goes on")
 
 
@@ -101,7 +102,7 @@ class Worker:
 
         Args:
             job_id: The job; when it is over, or no longer kept, nothing is done.
-            slice_ms: For how long calls may be under way.
+            slice_ms: For how long calls may begin; they are heard out while the claim lasts.
             claim_ms: After which this process is surely at an end.
             attempt: How often the message was delivered.
 
@@ -178,7 +179,8 @@ class Worker:
         nonce = "" if job.is_cached else job.job_id
         kept = KeptSpeech(self._store.files, account=account.pool, key=keyring.naming_key, nonce=nonce)
         began_at_ms = self._clock.monotonic_ms()
-        deadline_at_ms = began_at_ms + slice_ms
+        # Calls that began within the slice are heard out, as far as the claim allows: they are paid.
+        deadline_at_ms = began_at_ms + max(slice_ms, claim_ms - SLICE_MARGIN_MS)
         if job.deadline_at_ms is not None:
             left_ms = job.deadline_at_ms - self._clock.wall_ms()
             deadline_at_ms = min(deadline_at_ms, self._clock.monotonic_ms() + max(0, left_ms))
@@ -206,12 +208,14 @@ class Worker:
             )
         )
         watching = asyncio.create_task(self._watch(job.job_id, work))
+        ending = asyncio.create_task(self._end_slice(work, slice_ms))
         try:
             await speaking
             spent_ms = self._clock.monotonic_ms() - began_at_ms
             await work.end(within_ms=max(0, claim_ms - SLICE_MARGIN_MS // 2 - spent_ms))
         finally:
             self._works.discard(work)
+            ending.cancel()
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
@@ -226,6 +230,11 @@ class Worker:
             renewed = _account_of(await self._keys.reread(keyring), account.pool)
             return None if renewed is not None and renewed.login != account.login else trouble
         return None if isinstance(trouble, CapacityError) else trouble
+
+    async def _end_slice(self, work: JobWork, slice_ms: int) -> None:
+        """Let no further call start when the slice is over."""
+        await self._clock.sleep(slice_ms)
+        work.stop(SLICE_OVER)
 
     async def _watch(self, job_id: str, work: JobWork) -> None:
         """Write down what is finished, now and then, and stop when the job was cancelled."""

@@ -14,6 +14,7 @@ import pytest
 from tests.support.jobs import TIMES, Workshop
 from tests.support.long_texts import long_task, sentence, sentences
 from volcengine_client.errors import StoreError, TextRefusedError, UpstreamUnavailableError, VolcengineError
+from volcengine_client.limits import DEFAULT_TIMES
 from volcengine_client.models import TaskItem
 from volcengine_client.speech.login import Login
 from volcengine_client.speech.speech import Word
@@ -87,6 +88,25 @@ async def test_a_long_text_goes_on_over_slices(workshop: Workshop) -> None:
     assert workshop.messages.sent == [(job_id, 0)] * slices
     assert workshop.bought() == dict.fromkeys(sentences(120), 1)
     assert await _heard(workshop, job_id) == [long_task(120).text]
+
+
+async def test_a_call_that_outlasts_its_slice_is_heard_out(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8: it was begun when calls were short, and what it brings is paid; the worker has time left."""
+
+    def outcome(_login: Login, task: TaskItem) -> bytes:
+        if len(workshop.voice.spoken) > 30:
+            workshop.voice.speak_ms = 2_500
+        return task.text.encode()
+
+    monkeypatch.setattr("tests.support.jobs.TIMES", DEFAULT_TIMES)
+    workshop.voice.outcome = outcome
+    job_id = await _submit(workshop, *(long_task(20, first=first) for first in range(0, 100, 20)))
+    await workshop.slice(job_id, slice_ms=2_000, claim_ms=14_000)
+    workshop.voice.speak_ms = 1
+    workshop.voice.outcome = lambda _login, task: task.text.encode()
+    await _finish(workshop, job_id)
+
+    assert workshop.bought() == dict.fromkeys(sentences(100), 1)
 
 
 async def test_after_a_sudden_end_only_what_was_in_the_air_is_bought_again(workshop: Workshop) -> None:
