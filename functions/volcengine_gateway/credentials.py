@@ -29,6 +29,11 @@ NAMING_PURPOSE = b"volcengine-concurrent-tts: names of callers' pools, 1"
 WEBHOOK_PURPOSE = b"volcengine-concurrent-tts: signatures of callbacks, 1"
 
 
+def pool_of(account: str) -> str:
+    """Return the pool of one of the server's accounts by its name."""
+    return ACCOUNT_POOL + account
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One of the server's accounts with the upstream.

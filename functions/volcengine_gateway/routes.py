@@ -298,13 +298,14 @@ class Routes:
     async def job(self, turn: Turn, job_id: str) -> Answer:
         """Tell of a job, and of a page of its results."""
         jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
-        told = await jobs.show(job_id, after=turn.query.get("after"), limit=turn.query.get("limit"))
+        asked = {name: turn.query.get(name) for name in ("after", "limit", "account")}
+        told = await jobs.show(job_id, **asked)
         return answer_of_json(json.dumps(told))
 
     async def cancel_job(self, turn: Turn, job_id: str) -> Answer:
         """Cancel a job."""
         jobs = await self._gateway.jobs_for(admin_key_in(turn.headers))
-        return answer_of_json(json.dumps(await jobs.cancel(job_id)))
+        return answer_of_json(json.dumps(await jobs.cancel(job_id, account=turn.query.get("account"))))
 
     async def pools(self, turn: Turn) -> Answer:
         """Tell of all pools, to the operator."""

@@ -21,7 +21,7 @@ from volcengine_client.limits import (
 from volcengine_client.pool.slots import Limit
 from volcengine_client.speech.login import Login
 from volcengine_gateway.age import Moment
-from volcengine_gateway.credentials import ACCOUNT_POOL, SERVER_POOL, Account, Keyring, naming_key_of, webhook_key_of
+from volcengine_gateway.credentials import SERVER_POOL, Account, Keyring, naming_key_of, pool_of, webhook_key_of
 from volcengine_gateway.settings import APP, VISIBLE, ServerSettings
 
 ACCOUNTS_MAX = 100
@@ -160,7 +160,7 @@ def parsed(version: SecretVersion) -> Keyring:
         accounts={
             name: account
             for name, said in accounts.items()
-            if (account := _account(said, ACCOUNT_POOL + name, version.created_at_ms))
+            if (account := _account(said, pool_of(name), version.created_at_ms))
         },
         naming_key=naming_key,
         webhook_key=webhook_key.encode() if webhook_key else webhook_key_of(naming_key),

@@ -168,6 +168,15 @@ class Whole(Counts):
     chunk: int
 
 
+def expected_end_ms(job: Job, *, now_ms: int) -> int | None:
+    """Return when a job will be over if it goes on as it did so far; None when nobody can tell."""
+    settled_count = job.counts.done_count + job.counts.failed_count
+    if job.is_over or job.started_at_ms is None or not settled_count:
+        return None
+    left_count = job.task_count - settled_count
+    return now_ms + left_count * max(0, now_ms - job.started_at_ms) // settled_count
+
+
 def busy_ms(job: Job, *, worker_id: str, now_ms: int) -> int:
     """Return for how long another worker may be at a job; 0: nobody is."""
     return 0 if job.worker_id in {"", worker_id} else max(0, job.claimed_until_ms - now_ms)

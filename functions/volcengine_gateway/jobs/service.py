@@ -21,7 +21,7 @@ from volcengine_client.limits import (
 )
 from volcengine_client.models import JobRequest, JobTerms, TaskError
 from volcengine_client.speech.text import characters_billed
-from volcengine_gateway.credentials import SERVER_POOL, Keyring, Payer, login_in, payer_of
+from volcengine_gateway.credentials import SERVER_POOL, Keyring, Payer, login_in, payer_of, pool_of
 from volcengine_gateway.jobs.callbacks import address_file, announce, told_of_callback, written_address
 from volcengine_gateway.jobs.chunks import (
     Outcome,
@@ -35,7 +35,7 @@ from volcengine_gateway.jobs.chunks import (
     written_outcomes,
     written_tasks,
 )
-from volcengine_gateway.jobs.job import JOB_ID, JOB_STATES, Job, busy_ms, cancelled, status_url_of
+from volcengine_gateway.jobs.job import JOB_ID, JOB_STATES, Job, busy_ms, cancelled, expected_end_ms, status_url_of
 from volcengine_gateway.jobs.receivers import Receivers
 from volcengine_gateway.jobs.store import JobStore, Wanted
 from volcengine_gateway.jobs.turn import OneAtATime, Same
@@ -222,22 +222,25 @@ class Jobs:
             callback_state="none" if request.callback_url is None else "wanted",
         )
 
-    async def show(self, job_id: str, *, after: str | None, limit: str | None) -> JobPageTold:
+    async def show(
+        self, job_id: str, *, after: str | None, limit: str | None, account: str | None = None
+    ) -> JobPageTold:
         """Return a job and a page of its results, in input order, as far as they go without a gap.
 
         Args:
             job_id: As the caller gave it.
             after: The index of the last result that the caller has; None: none yet.
             limit: How many results at most.
+            account: Whose job it has to be; None: anybody's.
 
         Raises:
-            UnknownJobError: There is none.
+            UnknownJobError: There is none, or it is another account's.
             InvalidRequestError: `after` or `limit` is no number, or out of its range.
             StoreError: No answer in time.
         """
         first = _number("after", after, default=-1, least=-1, most=2**31) + 1
         count = _number("limit", limit, default=JOB_PAGE_TASKS, least=0, most=JOB_PAGE_TASKS_MAX)
-        job = await self._known(job_id)
+        job = await self._known(job_id, account=account)
         outcomes = await self.outcomes_of(job, first, min(job.task_count, first + count))
         next_after = first + len(outcomes) - 1
         return {
@@ -246,15 +249,19 @@ class Jobs:
             "next_after": next_after if next_after + 1 < job.task_count else None,
         }
 
-    async def cancel(self, job_id: str) -> JobTold:
+    async def cancel(self, job_id: str, *, account: str | None = None) -> JobTold:
         """Cancel a job; one that is over stays as it is. Safe to repeat.
 
+        Args:
+            job_id: As the caller gave it.
+            account: Whose job it has to be; None: anybody's.
+
         Raises:
-            UnknownJobError: There is none.
+            UnknownJobError: There is none, or it is another account's.
             StoreError: No answer in time.
         """
         for _ in range(JOB_WRITE_ATTEMPTS_MAX):
-            job = await self._known(job_id)
+            job = await self._known(job_id, account=account)
             changed = cancelled(job, now_ms=self._clock.wall_ms())
             if changed is job or await self.store.table.write(changed):
                 break
@@ -281,16 +288,17 @@ class Jobs:
             if name is not None and len(name) > APP_CHARACTERS_MAX:
                 message = f"{field} should have at most {APP_CHARACTERS_MAX} characters"
                 raise InvalidRequestError.of_field(field, message)
-        pool = SERVER_POOL if account is None else f"account:{account}"
+        pool = SERVER_POOL if account is None else pool_of(account)
         found = await self.store.table.of_account(pool, Wanted(app, known_state), after=after)
         return {"jobs": [self.told(job) for job in found.jobs], "next_after": found.after}
 
     async def _job_of(self, job_id: str) -> Job | None:
         return await self.store.table.get(job_id)
 
-    async def _known(self, job_id: str) -> Job:
+    async def _known(self, job_id: str, *, account: str | None) -> Job:
         job = await self.store.table.get(job_id) if JOB_ID.fullmatch(job_id) else None
-        if job is None or job.kept_until_s * 1_000 <= self._clock.wall_ms():
+        is_foreign = job is not None and account is not None and job.account != pool_of(account)
+        if job is None or is_foreign or job.kept_until_s * 1_000 <= self._clock.wall_ms():
             raise UnknownJobError(UNKNOWN_JOB)
         return job
 
@@ -357,20 +365,11 @@ class Jobs:
             "created_at_ms": job.created_at_ms,
             "started_at_ms": job.started_at_ms,
             "ended_at_ms": job.ended_at_ms,
-            "expected_end_ms": _expected_end_ms(job, now_ms=self._clock.wall_ms()),
+            "expected_end_ms": expected_end_ms(job, now_ms=self._clock.wall_ms()),
             "expires_at_ms": job.kept_until_s * 1_000,
             "callback": told_of_callback(job),
             "error": None if job.error is None or job.is_cancelled else told_of(TaskError.of(job.error)),
         }
-
-
-def _expected_end_ms(job: Job, *, now_ms: int) -> int | None:
-    """Return when a job will be over if it goes on as it did so far; None when nobody can tell."""
-    settled_count = job.counts.done_count + job.counts.failed_count
-    if job.is_over or job.started_at_ms is None or not settled_count:
-        return None
-    left_count = job.task_count - settled_count
-    return now_ms + left_count * max(0, now_ms - job.started_at_ms) // settled_count
 
 
 def payer_of_job(keyring: Keyring, request: JobTerms, shown_admin_key: str | None) -> Payer:

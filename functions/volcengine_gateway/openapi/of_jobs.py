@@ -31,6 +31,7 @@ JOB_ERRORS = (*OPERATORS, UnknownRouteError, StoreError)
 ID = "0123456789abcdef0123456789abcdef"
 JOB = Parameter("path", "job_id", "As the gateway gave it.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, ID)
 NAME = {"type": "string", "maxLength": APP_CHARACTERS_MAX}
+OF_ACCOUNT = Parameter("query", "account", "Whose job it has to be, one of the gateway's accounts; else 404.", NAME)
 TASKS = {"app": "audiobook", "tasks": [{"task_id": "1", "text": "第七章。"}, {"task_id": "2", "text": "从前。"}]}
 DONE = {
     **JOB_TAKEN,
@@ -177,6 +178,7 @@ def _show() -> Operation:
                 "How many results at most; 0: only the job.",
                 {"type": "integer", "minimum": 0, "maximum": JOB_PAGE_TASKS_MAX, "default": JOB_PAGE_TASKS},
             ),
+            OF_ACCOUNT,
         ),
         replies={HTTPStatus.OK: Reply("The job.", (JobPageTold,))},
         errors=(*JOB_ERRORS, UnknownJobError, InvalidRequestError),
@@ -201,7 +203,7 @@ def _cancel() -> Operation:
         summary="Cancel a job.",
         description="No further call starts; what was spoken stays. Safe to repeat; one that is over stays as it is.",
         login="operator",
-        parameters=(JOB,),
+        parameters=(JOB, OF_ACCOUNT),
         replies={HTTPStatus.OK: Reply("The job as it is now.", (JobTold,))},
         errors=(*JOB_ERRORS, UnknownJobError),
         examples=(

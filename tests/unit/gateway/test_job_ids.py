@@ -45,7 +45,9 @@ async def door(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
         async def through_lambda(method: str, path: str, body: Any = None) -> tuple[int, Any]:
             content = None if body is None else json.dumps(body)
-            told = await bench.ask(event(method, path, body=content, admin_key=ADMIN_KEY))
+            path, _, query = path.partition("?")
+            asked = {**event(method, path, body=content, admin_key=ADMIN_KEY), "rawQueryString": query}
+            told = await bench.ask(asked)
             return told.status, told.said
 
         yield Door(through_lambda, workshop.clock)
@@ -74,6 +76,20 @@ async def test_unknown_foreign_malformed_and_expired_ids_are_told_alike(door: Do
 
     assert {status for status, _ in answers} == {404}
     assert len(alike) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_another_accounts_job_is_told_like_none(door: Door, method: str) -> None:
+    """Who asks for one account finds nothing of the others'."""
+    address = await door.submitted()
+    foreign, unknown = [
+        await door.ask(method, path) for path in (f"{address}?account=other", f"/jobs/{'0' * 32}?account=other")
+    ]
+    own = await door.ask("GET", address)
+
+    assert foreign[0] == unknown[0] == 404
+    assert {**foreign[1]["error"], "request_id": ""} == {**unknown[1]["error"], "request_id": ""}
+    assert own[1]["state"] in {"queued", "running", "done"}
 
 
 async def test_a_job_may_be_cancelled_twice(door: Door) -> None:

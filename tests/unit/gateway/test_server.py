@@ -66,11 +66,12 @@ class Visit:
         return json.loads(self.body)["error"]
 
     async def to(self, application: Application) -> Visit:
+        path, _, query = self.path.partition("?")
         scope = {
             "type": "http",
             "method": self.method,
-            "path": self.path,
-            "query_string": b"",
+            "path": path,
+            "query_string": query.encode(),
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()],
         }
         await application(scope, self._receive, self._send)
