@@ -14,8 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 from typing_extensions import TypedDict
 
 from volcengine_client.errors import AnswerFullError, InvalidRequestError, NoSlotInTimeError, class_of
+from volcengine_client.fields import Printable, Ratio, Spoken
 from volcengine_client.limits import SPEED_MAX, SPEED_MIN, VOICE_TYPE_CHARACTERS_MAX
-from volcengine_client.models import BatchRequest, BatchResponse, Printable, Ratio, Spoken, TaskItem
+from volcengine_client.models import BatchRequest, BatchResponse, TaskItem
 from volcengine_gateway.problems import AudioTooLargeError, UnknownModelError, UnsupportedValueError, invalid
 
 PREFIX = "/v1/"  # of every path of OpenAI's

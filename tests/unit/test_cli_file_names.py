@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from volcengine_client.fields import RESERVED_NAMES
 from volcengine_client.file_names import file_names, is_bare, subtitle_names
 from volcengine_client.manifest import MANIFEST
-from volcengine_client.models import RESERVED_NAMES, TaskItem
+from volcengine_client.models import TaskItem
 
 NAMES = st.one_of(
     st.text(min_size=1, max_size=128),

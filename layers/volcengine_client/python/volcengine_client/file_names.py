@@ -5,8 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from volcengine_client.fields import RESERVED_NAMES, UNUSABLE
 from volcengine_client.limits import FILE_NAME_BYTES_MAX
-from volcengine_client.models import RESERVED_NAMES, UNUSABLE, TaskItem
+from volcengine_client.models import TaskItem
 
 EXTENSIONS = {"mp3": ".mp3", "wav": ".wav", "pcm": ".pcm", "ogg_opus": ".ogg"}
 

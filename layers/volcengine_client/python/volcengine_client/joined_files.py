@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from volcengine_client.errors import InvalidRequestError
-from volcengine_client.models import SUBTITLES, Subtitles, encoding_by_ending
+from volcengine_client.fields import encoding_by_ending
+from volcengine_client.models import SUBTITLES, Subtitles
 from volcengine_client.speech.chapters import Chapter, ffmetadata_of, id3_of
 from volcengine_client.speech.join import Joiner
 from volcengine_client.speech.joined_subtitles import joined_subtitles

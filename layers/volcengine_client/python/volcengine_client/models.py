@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import re
-import unicodedata
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     StrictBool,
-    ValidationError,
-    ValidationInfo,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs, CoreSchema, PydanticCustomError
+from pydantic_core import ArgsKwargs, PydanticCustomError
 
 from volcengine_client.errors import VolcengineError
+from volcengine_client.fields import (
+    NAME,
+    FileName,
+    Printable,
+    Ratio,
+    Shown,
+    Spoken,
+    encoded_as_named,
+    no_boolean,
+    refused_field,
+)
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
     CALLBACK_URL_CHARACTERS_MAX,
@@ -41,7 +46,6 @@ from volcengine_client.limits import (
     SSML_CHARACTERS_MAX,
     TASK_ID_CHARACTERS_MAX,
     TASKS_MAX,
-    TEXT_CHARACTERS_MAX,
     UPLOAD_BYTES_MAX,
     VOICE_TYPE_CHARACTERS_MAX,
     VOLUME_MAX,
@@ -50,95 +54,11 @@ from volcengine_client.limits import (
 from volcengine_client.speech.ssml import ssml_segments_of
 
 APP_PATTERN = re.compile(r"[A-Za-z0-9._-]+")
-REPLACEMENT = "\ufffd"  # what decoders put for bytes that are no UTF-8
 VOICE_TYPE_DEFAULT = "BV001_streaming"
-RESERVED_NAMES = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)")
-ENDINGS = {"mp3": "mp3", "wav": "wav", "pcm": "pcm", "ogg": "ogg_opus", "opus": "ogg_opus"}  # of file names
 Subtitles = Literal["srt", "vtt", "json"]
 SUBTITLES: tuple[Subtitles, ...] = ("srt", "vtt", "json")  # forms, and endings of files
-NAME = r"^[A-Za-z0-9._-]{1,64}$"  # of a language, a model or a product
-UNUSABLE = frozenset('<>:"/\\|?*')
-
 POSITIONAL = ("task_id", "text", "voice_type", "output_filename")  # the order of arguments by position
 _WIRE = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Checked(AfterValidator):
-    """A check of ours, and as much of it as JSON Schema can say."""
-
-    schema: dict[str, Any] = dataclasses.field(hash=False)
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, describe: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return what is known of the value without the check, and what the check adds."""
-        return describe(core) | self.schema
-
-
-def _no_boolean(value: Any, info: ValidationInfo) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "Input should be a number, not a boolean")
-    if isinstance(value, str) and info.mode == "json":  # elsewhere, as in a table, all is text
-        raise PydanticCustomError("number", "Input should be a number, not a string")
-    return value
-
-
-def _printable(value: str) -> str:
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
-        raise PydanticCustomError("control_character", "Control characters are not allowed")
-    return value
-
-
-def _spoken(text: str) -> str:
-    """Take what can be spoken, in segments where it is long."""
-    if not text.strip():
-        raise PydanticCustomError("text_empty", "Text is required and should not be empty")
-    if REPLACEMENT in text:
-        raise PydanticCustomError(
-            "text_unicode", "Text should be valid UTF-8; it holds U+FFFD, which stands for bytes that were not"
-        )
-    if len(text) > TEXT_CHARACTERS_MAX:
-        raise PydanticCustomError(
-            "text_too_long",
-            "Text should have at most {bound} characters, it has {size}; make several tasks of it",
-            {"bound": TEXT_CHARACTERS_MAX, "size": len(text)},
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise PydanticCustomError("text_unicode", "Text should be valid Unicode, without lone surrogates") from exc
-    return text
-
-
-def _file_name(name: str) -> str:
-    """Take a bare file name only, on any system: nothing that could leave the folder it is put in, or hide."""
-    if ".." in name or any(character in UNUSABLE or unicodedata.category(character) == "Cf" for character in name):
-        raise PydanticCustomError(
-            "file_name", "File name should be bare: no folder, no '..', none of <>:\"/\\|?*, no invisible characters"
-        )
-    if RESERVED_NAMES.match(name) or name[0] in ". " or name[-1] in ". ":
-        raise PydanticCustomError("file_name", "File name is reserved, or begins or ends with a dot or a space")
-    return name
-
-
-def encoding_by_ending(name: str) -> str | None:
-    """Return the encoding that a file's name speaks of, in any case of letters; None when it speaks of none."""
-    stem, _, ending = name.rpartition(".")
-    return ENDINGS.get(ending.lower()) if stem else None
-
-
-def _encoded_as_named(given: dict[str, Any]) -> dict[str, Any]:
-    """Let a task's file name say its encoding when nothing else does, and never two different ones."""
-    name, encoding = given.get("output_filename"), given.get("encoding")
-    named = encoding_by_ending(name) if isinstance(name, str) else None
-    if named is None:
-        return given
-    if "encoding" not in given:
-        return {**given, "encoding": named}
-    if encoding != named and encoding in ENDINGS.values():
-        message = "File name ends like {named}, but encoding is {encoding}; leave one of them out"
-        disagrees = PydanticCustomError("file_name_encoding", message, {"named": named, "encoding": encoding})
-        raise _refused_field("output_filename", disagrees)
-    return given
 
 
 def _text_or_prompt(schema: dict[str, Any]) -> None:
@@ -147,24 +67,6 @@ def _text_or_prompt(schema: dict[str, Any]) -> None:
     del text["default"]
     schema["properties"]["prompt"] = {**text, "description": "The text, under the name that earlier callers used."}
     schema["oneOf"] = [{"required": ["text"]}, {"required": ["prompt"]}]
-
-
-def _refused_field(field: str, reason: PydanticCustomError) -> ValidationError:
-    return ValidationError.from_exception_data("TaskItem", [{"type": reason, "loc": (field,), "input": None}])
-
-
-Ratio = Annotated[float, BeforeValidator(_no_boolean)]
-Printable = Checked(_printable, {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
-Shown = Checked(_printable, {"pattern": "^[!-~]*$"})  # in a header; what else is none is the gateway's 400
-Spoken = Checked(
-    _spoken,
-    {
-        "minLength": 1,
-        "maxLength": TEXT_CHARACTERS_MAX,
-        "pattern": r"^[^\ufffd]*[^\s\u001c-\u001f\u0085\ufffd][^\ufffd]*$",
-    },
-)
-FileName = Checked(_file_name, {"pattern": r'^[^<>:"/\\|?*\u0000-\u001f\u007f-\u009f]+$'})
 
 
 @dataclass(config=ConfigDict(**_WIRE, json_schema_extra=_text_or_prompt))
@@ -211,7 +113,7 @@ class TaskItem:
     pitch: Annotated[Ratio, Field(ge=PITCH_MIN, le=PITCH_MAX)] | None = field(default=None, kw_only=True)
     emotion: Annotated[str, Field(min_length=1, max_length=64), Printable] | None = field(default=None, kw_only=True)
     language: Annotated[str, Field(pattern=NAME)] | None = field(default=None, kw_only=True)
-    silence_ms: Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=SILENCE_MAX_MS)] | None = field(
+    silence_ms: Annotated[int, BeforeValidator(no_boolean), Field(ge=0, le=SILENCE_MAX_MS)] | None = field(
         default=None, kw_only=True
     )
     text_type: Literal["plain", "ssml"] = field(default="plain", kw_only=True)
@@ -225,12 +127,12 @@ class TaskItem:
         """Name arguments by position, so that errors tell them; take a prompt for the text, and names' endings."""
         if isinstance(given, ArgsKwargs) and len(given.args) <= len(POSITIONAL):
             named = {**dict(zip(POSITIONAL, given.args, strict=False)), **(given.kwargs or {})}
-            return ArgsKwargs((), _encoded_as_named(named))
+            return ArgsKwargs((), encoded_as_named(named))
         if not isinstance(given, dict):
             return given
         if "prompt" in given and "text" in given:
-            raise _refused_field("text", PydanticCustomError("text_twice", "Give text or prompt, not both"))
-        return _encoded_as_named({("text" if name == "prompt" else name): value for name, value in given.items()})
+            raise refused_field("text", PydanticCustomError("text_twice", "Give text or prompt, not both"))
+        return encoded_as_named({("text" if name == "prompt" else name): value for name, value in given.items()})
 
     @model_validator(mode="after")
     def _sound_ssml(self) -> TaskItem:
@@ -239,7 +141,7 @@ class TaskItem:
             try:
                 ssml_segments_of(self.text, characters_max=SSML_CHARACTERS_MAX)
             except ValueError as exc:
-                raise _refused_field("text", PydanticCustomError("ssml", "{reason}", {"reason": str(exc)})) from None
+                raise refused_field("text", PydanticCustomError("ssml", "{reason}", {"reason": str(exc)})) from None
         return self
 
 
@@ -265,7 +167,7 @@ class Credentials(BaseModel):
     volcengine_tts_api_key: Annotated[
         Annotated[str, Field(max_length=CREDENTIAL_CHARACTERS_MAX), Shown] | None, Field(repr=False)
     ] = None
-    volcengine_tts_concurrency: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=CONCURRENCY_MAX)] | None = (
+    volcengine_tts_concurrency: Annotated[int, BeforeValidator(no_boolean), Field(ge=1, le=CONCURRENCY_MAX)] | None = (
         None
     )
 
@@ -307,7 +209,7 @@ class JobTerms(RequestTerms):
         callback_url: Where the job's end is told, by a signed POST; https, in the public internet. None: nowhere.
     """
 
-    deadline_s: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=JOB_DEADLINE_MAX_S)] | None = None
+    deadline_s: Annotated[int, BeforeValidator(no_boolean), Field(ge=1, le=JOB_DEADLINE_MAX_S)] | None = None
     priority: Literal["interactive", "background"] = "background"
     callback_url: Annotated[Annotated[str, Field(max_length=CALLBACK_URL_CHARACTERS_MAX)] | None, Field(repr=False)] = (
         None
@@ -345,7 +247,7 @@ class UploadRequest(BaseModel):
     model_config = _WIRE
 
     upload: Literal[True]
-    bytes: Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=UPLOAD_BYTES_MAX)] | None = None
+    bytes: Annotated[int, BeforeValidator(no_boolean), Field(ge=1, le=UPLOAD_BYTES_MAX)] | None = None
 
 
 class TaskError(BaseModel):

@@ -22,10 +22,11 @@ from volcengine_client.cli.players import Player, first_player, play
 from volcengine_client.cli.voices import voices_beginning
 from volcengine_client.client import VolcengineConcurrentTTS
 from volcengine_client.errors import BatchStoppedError, InvalidRequestError, VolcengineError, class_of
+from volcengine_client.fields import ENDINGS, encoding_by_ending
 from volcengine_client.gateway_client import GatewayClient
 from volcengine_client.joined_segments import Part, asked_segments, join_parts
 from volcengine_client.limits import SAY_BYTES_MAX
-from volcengine_client.models import ENDINGS, SUBTITLES, VOICE_TYPE_DEFAULT, TaskItem, TaskResult, encoding_by_ending
+from volcengine_client.models import SUBTITLES, VOICE_TYPE_DEFAULT, TaskItem, TaskResult
 from volcengine_client.speech.text import characters_billed
 from volcengine_client.task_file import told_of
 from volcengine_client.whole_file import parts_of, write_whole

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from volcengine_client.errors import InvalidRequestError
+from volcengine_client.fields import encoding_by_ending
 from volcengine_client.joined_files import CHAPTERS, join_files
 from volcengine_client.manifest import MANIFEST
-from volcengine_client.models import encoding_by_ending
 from volcengine_client.out_folder import OutFolder
 from volcengine_client.speech.audio import SAMPLE_RATE_DEFAULT
 from volcengine_client.speech.chapters import Chapter
