@@ -16,6 +16,9 @@ STACK := $(BIN)/python -m infra.local.stack
 LOCK := $(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --universal --no-emit-index-url --no-header \
 	--no-annotate --python-version 3.11 -o tests/requirements.txt
 
+# Tests that start no stack, and so may run two at a time.
+SIDE_BY_SIDE := tests/contract tests/infra tests/model tests/simulation tests/unit
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run up down test lint fix unit bench soak sam lock
 
@@ -34,7 +37,8 @@ down: $(PYTHON_READY) ## Stop the local stack
 	@$(STACK) down
 
 test: lint setup $(EMULATOR_READY) ## Run every check: format, lint, types, walls, tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 lint: $(PYTHON_READY) ## Check format, lint rules, types and walls
 	$(BIN)/ruff format --check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 from pytest_socket import socket_allow_hosts
+
+os.environ.pop("COLUMNS", None)  # what is shown must not be as wide as the terminal of whoever runs the tests
 
 TESTS = Path(__file__).parent
 # Seconds until a test counts as hanging; the other suites have pyproject's.

@@ -39,6 +39,7 @@ STATUS: Mapping[str, int] = {
     "pools": 200,
     "pool": 200,
     "voices": 200,
+    "openapi": 200,
     "wrong_admin_key": 401,
     "unknown_route": 404,
     "wrong_method": 405,
