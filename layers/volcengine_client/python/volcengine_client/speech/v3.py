@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import uuid
-import wave
 from typing import Any
 
 from volcengine_client.errors import TextRefusedError, UpstreamUnavailableError, VolcengineError
 from volcengine_client.limits import UPSTREAM_ANSWER_BYTES_MAX, UPSTREAM_OBJECT_BYTES_MAX
 from volcengine_client.models import TaskItem
 from volcengine_client.speech import codes
-from volcengine_client.speech.audio import SAMPLE_BYTES, SAMPLE_RATE_DEFAULT, duration_ms
+from volcengine_client.speech.audio import SAMPLE_RATE_DEFAULT, duration_ms
 from volcengine_client.speech.call import Call
 from volcengine_client.speech.login import Login
 from volcengine_client.speech.options import v3_params
@@ -21,6 +19,7 @@ from volcengine_client.speech.route import Route, route_of
 from volcengine_client.speech.speech import Speech
 from volcengine_client.speech.stream import Objects
 from volcengine_client.speech.voices import catalogue
+from volcengine_client.speech.wav import wav_header
 from volcengine_client.speech.wire import Answer, Wire
 from volcengine_client.speech.words import words_in_sentences
 
@@ -180,13 +179,7 @@ def _whole(reading: Reading, task: TaskItem) -> tuple[bytes, int]:
     if task.encoding != "wav":
         return audio, duration_ms(audio, task.encoding, task.sample_rate)
     whole_ms = duration_ms(audio, "pcm", task.sample_rate)
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(SAMPLE_BYTES)
-        out.setframerate(task.sample_rate or SAMPLE_RATE_DEFAULT)
-        out.writeframes(audio)
-    return file.getvalue(), whole_ms
+    return wav_header(len(audio), task.sample_rate or SAMPLE_RATE_DEFAULT) + audio, whole_ms
 
 
 def _billed(last: dict[str, Any]) -> int | None:
