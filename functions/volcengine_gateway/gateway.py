@@ -33,7 +33,6 @@ from volcengine_client.models import BatchRequest, BatchResponse, JobRequest, Po
 from volcengine_client.pool.holder import Terms
 from volcengine_client.pool.table import PoolTable
 from volcengine_client.products import Counter, speak_batch_by_product, speak_by_product
-from volcengine_client.segments import segment_count
 from volcengine_client.speech.route import counter_of
 from volcengine_client.speech.speaker import Speaker
 from volcengine_gateway.age import Moment
@@ -237,7 +236,7 @@ class Gateway:
             return await speak_by_product(
                 work,
                 speaker=around(speaker),
-                counters=self._counters(ask.request, ask.payer),
+                counters=self._counters(ask.request, ask.payer, call_count=work.open_count),
                 product_of=partial(counter_of, has_v1=ask.payer.login.has_pair),
                 clock=self.clock,
                 deadline_at_ms=deadline_at_ms,
@@ -247,12 +246,13 @@ class Gateway:
         self.journal.spoken(_spoken(ask.payer, response, refused=speaker.refused_count))
         return response
 
-    def _counters(self, request: BatchRequest, payer: Payer) -> dict[str, Counter]:
-        most = segment_count(request.tasks, enough=CONCURRENCY_MAX)
+    def _counters(
+        self, request: BatchRequest, payer: Payer, *, call_count: int = CONCURRENCY_MAX
+    ) -> dict[str, Counter]:
         weight = self.settings.weights.get(request.app, 1)
-        terms = Terms(limit=payer.limit, hold_max=min(payer.hold_max, most), app=request.app, weight=weight)
+        terms = Terms(limit=payer.limit, hold_max=min(payer.hold_max, call_count), app=request.app, weight=weight)
         kept_ms = None if payer.is_server else CALLERS_POOL_KEPT_MS
-        wish = min(payer.wish or most, most)
+        wish = min(payer.wish or call_count, call_count)
         return self._pools.counters(payer.pool, terms, products=payer.products, wish=wish, kept_ms=kept_ms)
 
     async def _speak(

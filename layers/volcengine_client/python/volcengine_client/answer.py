@@ -10,7 +10,7 @@ from typing import Any
 
 from volcengine_client.errors import LoginRejectedError, VolcengineError
 from volcengine_client.limits import ADDRESS_BYTES, ANSWER_LEARNED_AFTER, ANSWER_LEARNED_MARGIN, RESULT_BYTES
-from volcengine_client.models import TaskError, TaskItem, TaskResult
+from volcengine_client.models import BatchResponse, Characters, PoolReport, TaskError, TaskItem, TaskResult
 from volcengine_client.segments import Whole
 from volcengine_client.speech.audio import audio_bytes_expected
 from volcengine_client.speech.speech import Speech
@@ -66,6 +66,16 @@ class Outcomes:
         """
         self.raise_rejection()
         return [self._result(index, self._outcomes[index]) for index in range(len(self._tasks))]
+
+    def response(self, pool: PoolReport) -> BatchResponse:
+        """Return the answer to the batch, once all is over.
+
+        Raises:
+            LoginRejectedError: The upstream refused the login, and nothing was bought.
+        """
+        results = self.results()
+        bought = sum(result.characters for result in results if result.bought)
+        return BatchResponse(results=results, pool=pool, characters=Characters(bought=bought))
 
     def raise_rejection(self) -> None:
         """Say that the login was rejected, when nothing was bought.

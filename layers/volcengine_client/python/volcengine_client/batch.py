@@ -22,7 +22,7 @@ from volcengine_client.errors import (
     UpstreamTimeoutError,
     VolcengineError,
 )
-from volcengine_client.models import BatchResponse, Characters, PoolReport, TaskItem
+from volcengine_client.models import BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Holder, Lease, Pool, Terms
 from volcengine_client.segments import Segment, Segments, segment_count
 from volcengine_client.speech.retry import wait_before_retry_ms
@@ -65,9 +65,7 @@ async def speak_batch(
     pool_report = await speak(
         outcomes, speaker=speaker, pool=pool, terms=terms, clock=clock, deadline_at_ms=deadline_at_ms, room=room
     )
-    results = outcomes.results()
-    bought = sum(result.characters for result in results if result.bought)
-    return BatchResponse(results=results, pool=pool_report, characters=Characters(bought=bought))
+    return outcomes.response(pool_report)
 
 
 async def speak(

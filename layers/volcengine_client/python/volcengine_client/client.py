@@ -24,7 +24,6 @@ from volcengine_client.errors import CredentialsError, InvalidRequestError, Logi
 from volcengine_client.limits import (
     APP_CHARACTERS_MAX,
     CONCURRENCY_DEFAULT,
-    CONCURRENCY_MAX,
     DEFAULT_TIMES,
     JOB_TASKS_MAX,
     RESULTS_WAITING_MAX,
@@ -209,7 +208,7 @@ class VolcengineConcurrentTTS(InBackground):
 
     async def _speak(self, work: Arrivals) -> None:
         if work.task_count:
-            most = work.segment_count(enough=CONCURRENCY_MAX)
+            most = work.segment_count(enough=max(counter.terms.hold_max for counter in self._counters.values()))
             await speak_by_product(
                 work,
                 speaker=AccountSpeaker(self._wire, self._login),

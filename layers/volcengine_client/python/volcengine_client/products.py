@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from volcengine_client.answer import AnswerRoom, Outcomes
-from volcengine_client.batch import speak, speak_batch
+from volcengine_client.batch import speak
 from volcengine_client.clock import Clock
 from volcengine_client.errors import NoSlotInTimeError, VolcengineError
-from volcengine_client.models import BatchResponse, Characters, PoolReport, TaskItem
+from volcengine_client.models import BatchResponse, PoolReport, TaskItem
 from volcengine_client.pool.holder import Pool, Terms
-from volcengine_client.segments import Whole
+from volcengine_client.segments import Whole, segment_count
 from volcengine_client.speech.speaker import Speaker
 from volcengine_client.speech.speech import Speech
 from volcengine_client.work import Work
@@ -113,29 +113,18 @@ async def speak_batch_by_product(
     Raises:
         LoginRejectedError: The upstream refused the login, and nothing was bought.
     """
-    if len(counters) == 1:
-        return await speak_batch(
-            tasks,
-            speaker=speaker,
-            pool=counters[""].pool,
-            terms=counters[""].terms,
-            clock=clock,
-            deadline_at_ms=deadline_at_ms,
-            answer_bytes_max=answer_bytes_max,
-        )
+    most = segment_count(tasks, enough=max(counter.terms.hold_max for counter in counters.values()))
     outcomes = Outcomes(tasks)
     report = await speak_by_product(
         outcomes,
-        counters=counters,
+        counters={product: counter.at_most(most) for product, counter in counters.items()},
         product_of=product_of,
         speaker=speaker,
         clock=clock,
         deadline_at_ms=deadline_at_ms,
         room=AnswerRoom(tasks, answer_bytes_max),
     )
-    results = outcomes.results()
-    bought = sum(result.characters for result in results if result.bought)
-    return BatchResponse(results=results, pool=report, characters=Characters(bought=bought))
+    return outcomes.response(report)
 
 
 class _Deal:
